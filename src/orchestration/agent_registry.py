@@ -1,0 +1,158 @@
+"""Who can do the work: agents' configuration under their names.
+
+Pure records. Knows which *kinds* of worker exist, not how any of them runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping  # noqa: TC003 -- msgspec reads the annotations at run time
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from orchestration.errors import DuplicateError, InvalidTaskError, UnknownAgentError
+from orchestration.task import check_mode, check_name
+
+__all__ = ["LLM_TYPES", "AgentConfig", "AgentRegistry", "AgentType"]
+
+
+class AgentType(StrEnum):
+    """The kinds of worker. The values are what a project file says under `type:`."""
+
+    ANTHROPIC_CLAUDE = "anthropic"
+    OPENAI_GPT = "openai"
+    GOOGLE_GEMINI = "gemini"
+    LOCAL = "local"
+    SCRIPT = "script"
+    CLI = "cli"
+    PYTHON = "python"
+    HUMAN = "human"
+
+
+LLM_TYPES = frozenset(
+    {
+        AgentType.ANTHROPIC_CLAUDE,
+        AgentType.OPENAI_GPT,
+        AgentType.GOOGLE_GEMINI,
+        AgentType.LOCAL,
+    }
+)
+
+# Kinds that load this machine's processor have a limit of their own unless the agent names one.
+_DEFAULT_CONCURRENCY = {AgentType.LOCAL: 4, AgentType.SCRIPT: 8, AgentType.CLI: 4}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    """What an agent may say about its work; each kind of worker reads the part that concerns it."""
+
+    enabled: bool = True
+    description: str = ""
+    capabilities: tuple[str, ...] = ()
+    mode: str | None = None
+    max_concurrent: int | None = None
+    timeout_s: float | None = None
+    max_attempts: int | None = None
+    # models
+    model: str | None = None
+    system: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    allow_truncated: bool = False
+    base_url: str | None = None
+    api_key_env: str | None = None
+    model_path: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    extras: Mapping[str, Any] = field(default_factory=dict)
+    # scripts and programs: the command and its arguments; Python: "module:function"
+    command: tuple[str, ...] = ()
+    function: str | None = None
+
+
+@dataclass(frozen=True)
+class _Named:
+    name: str
+    agent_type: AgentType
+
+
+@dataclass(frozen=True)
+class AgentConfig(_Options, _Named):
+    """One agent: its name, kind and options.
+
+    `allow_truncated` accepts an answer that stopped at `max_tokens`. `max_concurrent` limits this agent's tasks
+    that run at once (default: 4 local model, 8 scripts, 4 programs, others unlimited). Secrets are never
+    held, only the name of the environment variable (`api_key_env`).
+
+    Raises:
+        InvalidTaskError: if a field is of the wrong type or out of range.
+
+    """
+
+    def __post_init__(self) -> None:
+        check_name("agent name", self.name)
+        try:
+            object.__setattr__(self, "agent_type", AgentType(self.agent_type))
+        except ValueError:
+            known = ", ".join(repr(kind.value) for kind in AgentType)
+            raise InvalidTaskError(
+                f"agent {self.name!r}: type {self.agent_type!r} is unknown; known: {known}"
+            ) from None
+        if self.mode is not None:
+            check_mode(self.mode)
+        object.__setattr__(self, "capabilities", tuple(self.capabilities))
+        object.__setattr__(self, "command", tuple(self.command))
+        for name in ("max_concurrent", "timeout_s", "max_attempts", "max_tokens"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InvalidTaskError(f"agent {self.name!r}: {name} is {value!r}, expected a number above 0")
+
+    @property
+    def concurrency_limit(self) -> int | None:
+        """How many of its tasks may run at once; None is no limit."""
+        return self.max_concurrent or _DEFAULT_CONCURRENCY.get(self.agent_type)
+
+
+class AgentRegistry:
+    """The agents of a project by name."""
+
+    def __init__(self) -> None:
+        self._agents: dict[str, AgentConfig] = {}
+
+    def register_agent(self, config: AgentConfig, *, replace: bool = False) -> None:
+        """Add an agent.
+
+        Raises:
+            DuplicateError: if the name is taken and `replace` is false.
+
+        """
+        if config.name in self._agents and not replace:
+            raise DuplicateError(f"agent {config.name!r} is registered already; pass replace=True to replace it")
+        self._agents[config.name] = config
+
+    def get_agent(self, name: str) -> AgentConfig | None:
+        """Return the agent of that name, enabled or not; None where there is none."""
+        return self._agents.get(name)
+
+    def require(self, name: str | None) -> AgentConfig:
+        """Return the enabled agent of that name.
+
+        Raises:
+            UnknownAgentError: naming the agent and listing the known ones.
+
+        """
+        config = self._agents.get(name) if name is not None else None
+        if config is not None and config.enabled:
+            return config
+        known = ", ".join(repr(agent.name) for agent in self.list_agents() if agent.enabled) or "none"
+        if name is None:
+            raise UnknownAgentError(f"no agent given for the task; name one (enabled agents: {known})")
+        state = "disabled" if config is not None else "unknown"
+        raise UnknownAgentError(f"agent {name!r} is {state}; enabled agents: {known}")
+
+    def list_agents(self) -> list[AgentConfig]:
+        """Return all agents in the order registered."""
+        return list(self._agents.values())
+
+    def find(self, capability: str) -> list[AgentConfig]:
+        """Return the enabled agents that have the capability, in the order registered."""
+        return [agent for agent in self._agents.values() if agent.enabled and capability in agent.capabilities]

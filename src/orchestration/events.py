@@ -1,0 +1,229 @@
+"""The facts: everything that happens to a project, one frozen record each, and their JSON form.
+
+A fact says what happened, never what to do about it. Adding a field with a default keeps old files readable; any other
+change raises `EVENT_VERSION` and adds a step to `decode`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime  # noqa: TC003 -- the same
+from typing import Any, Literal
+
+import msgspec
+
+from orchestration.errors import StoreError, StoreVersionError
+from orchestration.task import AgentTask, ExecutionResult, FailureKind  # noqa: TC001 -- the same
+
+__all__ = [
+    "EVENT_VERSION",
+    "CallFinished",
+    "Event",
+    "Fact",
+    "Reporter",
+    "RunEnded",
+    "RunStarted",
+    "RunStatus",
+    "TaskAdded",
+    "TaskCancelled",
+    "TaskChanged",
+    "TaskCompleted",
+    "TaskFailed",
+    "TaskInterrupted",
+    "TaskRejected",
+    "TaskRemoved",
+    "TaskReset",
+    "TaskRetrying",
+    "TaskStarted",
+    "TaskWaiting",
+    "decode",
+    "encode",
+]
+
+EVENT_VERSION = 1
+
+RunStatus = Literal["completed", "failed", "waiting", "cancelled", "interrupted"]
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """What all facts have: the moment, an aware UTC datetime."""
+
+    at: datetime
+
+
+class RunStarted(Fact, frozen=True, kw_only=True, tag="run_started"):
+    """The orchestrator began to work through the graph."""
+
+    run_id: str
+
+
+class RunEnded(Fact, frozen=True, kw_only=True, tag="run_ended"):
+    """Nothing more can run, or the run was stopped."""
+
+    run_id: str
+    status: RunStatus
+
+
+class TaskAdded(Fact, frozen=True, kw_only=True, tag="task_added"):
+    """A new task."""
+
+    task: AgentTask
+
+
+class TaskChanged(Fact, frozen=True, kw_only=True, tag="task_changed"):
+    """A task's definition was replaced; what it had come to is forgotten."""
+
+    task: AgentTask
+
+
+class TaskRemoved(Fact, frozen=True, kw_only=True, tag="task_removed"):
+    """A task is no longer part of the project."""
+
+    task_id: str
+
+
+class TaskStarted(Fact, frozen=True, kw_only=True, tag="task_started"):
+    """An attempt began. `(run_id, task_id, attempt)` names it for ever."""
+
+    task_id: str
+    attempt: int
+    agent: str = ""
+    run_id: str = ""
+
+
+class TaskRetrying(Fact, frozen=True, kw_only=True, tag="task_retrying"):
+    """An attempt failed and the next one follows after `delay_s` seconds; `attempt` is the next one's number."""
+
+    task_id: str
+    attempt: int
+    kind: FailureKind
+    error: str
+    delay_s: float = 0.0
+
+
+class CallFinished(Fact, frozen=True, kw_only=True, tag="call_finished"):
+    """One call of a model came back. Tokens as in `llm_abstractions.Usage`; `cost_usd` None: the price is unknown."""
+
+    task_id: str
+    attempt: int
+    provider: str
+    model: str
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_usd: str | None = None
+    duration_s: float = 0.0
+    finish_reason: str = ""
+    request_id: str = ""
+
+
+class TaskWaiting(Fact, frozen=True, kw_only=True, tag="task_waiting"):
+    """A person has the next word: an `answer` to the prompt, or the `approval` of the draft in `result.output`."""
+
+    task_id: str
+    need: Literal["answer", "approval"]
+    result: ExecutionResult
+
+
+class TaskCompleted(Fact, frozen=True, kw_only=True, tag="task_completed"):
+    """The task is done; `by` says whose word it was."""
+
+    task_id: str
+    result: ExecutionResult
+    by: Literal["agent", "person", "caller"] = "agent"
+
+
+class TaskFailed(Fact, frozen=True, kw_only=True, tag="task_failed"):
+    """The task is given up for this run."""
+
+    task_id: str
+    result: ExecutionResult
+
+
+class TaskCancelled(Fact, frozen=True, kw_only=True, tag="task_cancelled"):
+    """The task was stopped on request."""
+
+    task_id: str
+
+
+class TaskInterrupted(Fact, frozen=True, kw_only=True, tag="task_interrupted"):
+    """The orchestrator ended while the task ran; it is found so when the project is opened again."""
+
+    task_id: str
+
+
+class TaskRejected(Fact, frozen=True, kw_only=True, tag="task_rejected"):
+    """A person refused the draft; the comment goes into the next attempt's prompt."""
+
+    task_id: str
+    comment: str
+
+
+class TaskReset(Fact, frozen=True, kw_only=True, tag="task_reset"):
+    """Outcomes are forgotten, so that these tasks run again."""
+
+    task_ids: tuple[str, ...]
+    reason: str = ""
+
+
+Event = (
+    RunStarted
+    | RunEnded
+    | TaskAdded
+    | TaskChanged
+    | TaskRemoved
+    | TaskStarted
+    | TaskRetrying
+    | CallFinished
+    | TaskWaiting
+    | TaskCompleted
+    | TaskFailed
+    | TaskCancelled
+    | TaskInterrupted
+    | TaskRejected
+    | TaskReset
+)
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+
+
+def encode(event: Event) -> bytes:
+    """Return the fact as one JSON object.
+
+    Raises:
+        StoreError: if a task's or result's metadata holds something JSON cannot say.
+
+    """
+    try:
+        return _encoder.encode(event)
+    except (TypeError, ValueError, RecursionError, OverflowError) as exc:
+        raise StoreError(
+            f"cannot store {type(event).__name__} of {getattr(event, 'task_id', 'a task')!r}: {exc}; "
+            "metadata must be plain JSON: text, numbers, booleans, None, lists and mappings"
+        ) from exc
+
+
+def decode(raw: bytes | str, version: int = EVENT_VERSION) -> Event:
+    """Rebuild a fact from its JSON.
+
+    Raises:
+        StoreVersionError: if `version` is newer than this release knows.
+        StoreError: if the text is not a fact.
+
+    """
+    if version > EVENT_VERSION:
+        raise StoreVersionError(
+            f"a fact of version {version} cannot be read; this release knows versions up to {EVENT_VERSION}: "
+            "install the newer async-orchestrator that wrote it"
+        )
+    try:
+        return _decoder.decode(raw)
+    except msgspec.MsgspecError as exc:
+        shown = raw[:80]
+        raise StoreError(f"the stored fact {shown!r} cannot be read: {exc}; restore the file from a backup") from exc
+
+
+Reporter = Callable[[Event], Any]

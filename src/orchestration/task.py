@@ -1,0 +1,242 @@
+"""What a task is, and what came of it: the records every other module speaks in.
+
+Knows nothing of agents' configuration, of scheduling or of where anything is stored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping  # noqa: TC003 -- msgspec reads the annotations at run time
+from dataclasses import KW_ONLY, asdict, dataclass, field, fields
+from datetime import datetime
+from enum import Enum, IntEnum, StrEnum
+from typing import Any, TypeVar
+
+from orchestration.errors import InvalidTaskError
+
+__all__ = [
+    "EXECUTION_MODES",
+    "AgentTask",
+    "ExecutionResult",
+    "ExecutionStatus",
+    "FailureKind",
+    "TaskPriority",
+    "TaskStatus",
+    "check_mode",
+    "check_name",
+]
+
+EXECUTION_MODES = ("interactive", "api", "hybrid")
+
+E = TypeVar("E", bound=Enum)
+
+_NAME = re.compile(r"\w[\w.:@+-]*")
+_NAME_MAX = 128
+
+
+class TaskStatus(StrEnum):
+    """Where a task stands. `blocked` is derived: something it depends on failed or was cancelled."""
+
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    WAITING = "waiting"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    CANCELLED = "cancelled"
+
+
+class TaskPriority(IntEnum):
+    """Which of several ready tasks starts first; the higher one does."""
+
+    LOW = 0
+    MEDIUM = 1
+    HIGH = 2
+    CRITICAL = 3
+
+
+class FailureKind(StrEnum):
+    """Why an attempt failed. Stored with it; drives retry, fallback and resume (DESIGN decision 8)."""
+
+    RATE_LIMIT = "rate_limit"
+    QUOTA = "quota"
+    OVERLOADED = "overloaded"
+    CONNECTION = "connection"
+    TIMEOUT = "timeout"
+    AUTH = "auth"
+    CONTEXT_LENGTH = "context_length"
+    REFUSAL = "refusal"
+    TRUNCATED = "truncated"
+    BAD_OUTPUT = "bad_output"
+    BAD_REQUEST = "bad_request"
+    UNAVAILABLE = "unavailable"  # an SDK, a key or a script is missing: nothing was called
+    TASK_ERROR = "task_error"  # the worker itself said no: an exit code, an exception of the user's function
+
+
+class ExecutionStatus(StrEnum):
+    """How one execution of a task stands; `pending` means that a person has the next word."""
+
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    SUCCESS = "success"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class AgentTask:
+    """One piece of work for one worker.
+
+    `prompt` is a Jinja2 template; without one the prompt is made of title, description and the dependencies' outputs.
+    `output_schema` is a JSON Schema the answer has to meet. `output_file` is relative to the project's root.
+    `timeout_s` spans all attempts. `metadata` may hold `use_direct_llm` (default true) and `model`, and is JSON.
+    `status` is not part of the definition: two tasks that differ only there are equal.
+
+    Raises:
+        InvalidTaskError: if an id is not a plain name, or a field is of the wrong type or out of range.
+
+    """
+
+    task_id: str
+    title: str
+    description: str = ""
+    _: KW_ONLY
+    agent: str | None = None
+    dependencies: tuple[str, ...] = ()
+    priority: TaskPriority = TaskPriority.MEDIUM
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    prompt: str | None = None
+    system: str | None = None
+    mode: str | None = None
+    max_tokens: int | None = None
+    output_schema: Mapping[str, Any] | None = None
+    output_file: str | None = None
+    timeout_s: float | None = None
+    max_attempts: int | None = None
+    status: TaskStatus = field(default=TaskStatus.PENDING, compare=False)
+
+    def __post_init__(self) -> None:
+        check_name("task id", self.task_id)
+        if not isinstance(self.title, str):
+            raise InvalidTaskError(f"task {self.task_id!r}: title is {self.title!r}, expected text")
+        _set(self, "dependencies", self._clean_dependencies())
+        _set(self, "priority", _as_enum(self, "priority", self.priority, TaskPriority))
+        _set(self, "status", _as_enum(self, "status", self.status, TaskStatus))
+        if self.mode is not None:
+            check_mode(self.mode)
+        for name in ("timeout_s", "max_attempts", "max_tokens"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int | float) and value > 0):
+                raise InvalidTaskError(f"task {self.task_id!r}: {name} is {value!r}, expected a number above 0")
+
+    def _clean_dependencies(self) -> tuple[str, ...]:
+        """Return the dependencies as a tuple without repeats, in the order given."""
+        given = self.dependencies
+        if isinstance(given, str) or not all(isinstance(name, str) for name in given):
+            raise InvalidTaskError(
+                f"task {self.task_id!r}: dependencies is {given!r}, expected task ids such as ('outline',)"
+            )
+        return tuple(dict.fromkeys(given))
+
+
+@dataclass(frozen=True)
+class ExecutionResult:
+    """What came of executing a task: a value, also when the task failed.
+
+    `metadata` is JSON. Keys this package sets: `execution_mode`, `attempts`, `failure_kind`, `model`, `usage`,
+    `cost_usd`, `data` (the answer as JSON, where there is a schema or a function returned some), `fallback_reason`.
+    """
+
+    task_id: str
+    agent: str = ""
+    status: ExecutionStatus = ExecutionStatus.PENDING
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    output: str = ""
+    error: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from start to completion; None while either is missing."""
+        if self.started_at is None or self.completed_at is None:
+            return None
+        return (self.completed_at - self.started_at).total_seconds()
+
+    @property
+    def failure_kind(self) -> FailureKind | None:
+        """Why it failed, where it did."""
+        kind = self.metadata.get("failure_kind")
+        return None if kind is None else FailureKind(kind)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values; moments as ISO 8601 text."""
+        plain = asdict(self)
+        plain["status"] = self.status.value
+        for name in ("started_at", "completed_at"):
+            moment = plain[name]
+            plain[name] = None if moment is None else moment.isoformat()
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> ExecutionResult:
+        """Rebuild what `to_dict` returned; unknown keys are left out.
+
+        Raises:
+            InvalidTaskError: if `task_id` is missing or a value cannot be read.
+
+        """
+        known = {f.name: plain[f.name] for f in fields(cls) if f.name in plain}
+        try:
+            known["status"] = ExecutionStatus(known.get("status", ExecutionStatus.PENDING))
+            for name in ("started_at", "completed_at"):
+                if known.get(name) is not None:
+                    known[name] = datetime.fromisoformat(known[name])
+            return cls(**known)
+        except (TypeError, ValueError) as exc:
+            raise InvalidTaskError(f"not an execution result: {dict(plain)!r} ({exc})") from exc
+
+
+def check_name(what: str, name: str) -> None:
+    """Refuse a name that could not safely be part of a path, a template or a command line.
+
+    Raises:
+        InvalidTaskError: unless it is 1 to 128 letters, digits, `_`, `-`, `.`, `:`, `@`, `+`, starting with a letter,
+            digit or `_`, without `..`.
+
+    """
+    if isinstance(name, str) and len(name) <= _NAME_MAX and _NAME.fullmatch(name) and ".." not in name:
+        return
+    shown = name if not isinstance(name, str) or len(name) <= _NAME_MAX else name[:_NAME_MAX] + "..."
+    raise InvalidTaskError(
+        f"{what} {shown!r} is not usable; expected 1 to {_NAME_MAX} letters, digits or _ - . : @ +, "
+        "starting with a letter, digit or _, and without '..'"
+    )
+
+
+def check_mode(mode: str) -> None:
+    """Refuse an unknown execution mode.
+
+    Raises:
+        InvalidTaskError: naming the three modes.
+
+    """
+    if mode not in EXECUTION_MODES:
+        raise InvalidTaskError(
+            f"unknown execution mode {mode!r}; expected one of {', '.join(map(repr, EXECUTION_MODES))}"
+        )
+
+
+def _as_enum(task: AgentTask, name: str, value: E, enum: type[E]) -> E:
+    if isinstance(value, enum):
+        return value
+    try:
+        return enum(value)
+    except ValueError:
+        expected = ", ".join(str(member.value) for member in enum)
+        raise InvalidTaskError(f"task {task.task_id!r}: {name} is {value!r}, expected one of {expected}") from None
+
+
+def _set(record: object, name: str, value: object) -> None:
+    """Set a field of a frozen record while it is being made."""
+    object.__setattr__(record, name, value)
