@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from orchestration.errors import StoreError, StoreVersionError
+from orchestration.errors import InvalidTaskError, StoreError, StoreVersionError
 from orchestration.task import AgentTask, ExecutionResult, FailureKind  # noqa: TC001 -- the same
 
 __all__ = [
@@ -194,13 +194,13 @@ def encode(event: Event) -> bytes:
     """Return the fact as one JSON object.
 
     Raises:
-        StoreError: if a task's or result's metadata holds something JSON cannot say.
+        InvalidTaskError: if a task's or result's metadata holds something JSON cannot say.
 
     """
     try:
         return _encoder.encode(event)
     except (TypeError, ValueError, RecursionError, OverflowError) as exc:
-        raise StoreError(
+        raise InvalidTaskError(
             f"cannot store {type(event).__name__} of {getattr(event, 'task_id', 'a task')!r}: {exc}; "
             "metadata must be plain JSON: text, numbers, booleans, None, lists and mappings"
         ) from exc

@@ -1,0 +1,490 @@
+"""The project: the facade that callers use. It puts the parts together and decides nothing that a part can decide."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+import msgspec
+
+from orchestration import events as ev
+from orchestration import graph
+from orchestration.agent_registry import AgentRegistry
+from orchestration.definition import Definition
+from orchestration.errors import (
+    InvalidTaskError,
+    OrchestrationError,
+    StoreError,
+    TransitionError,
+)
+from orchestration.executor import TaskExecutor
+from orchestration.journal import Journal, now
+from orchestration.run_state import NO_SPEND, RunState, Spend, TaskState, blocked_tasks, is_blocked
+from orchestration.store.memory import MemoryStore
+from orchestration.store.sqlite import SqliteStore
+from orchestration.task import (
+    AgentTask,
+    ExecutionResult,
+    ExecutionStatus,
+    FailureKind,
+    TaskStatus,
+    check_name,
+)
+from orchestration.task_run import TaskRun, failure, with_status
+from orchestration.workflow import Workflow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+
+    from orchestration.store.base import Store
+    from orchestration.task_run import Executor
+
+__all__ = ["ProjectOrchestrator", "Totals", "WorkflowResult", "state_path"]
+
+_log = logging.getLogger("orchestration")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Totals:
+    """A run in numbers: tasks by status (all tasks of the project), wall time, and what this run spent."""
+
+    tasks: Mapping[TaskStatus, int]
+    duration_s: float
+    spend: Spend = NO_SPEND
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkflowResult:
+    """What a walk through the graph came to.
+
+    `results` maps a task's id to its outcome, for every task that has one, also from earlier runs. `problems` are
+    things that went wrong beside the tasks, such as an output file that could not be written.
+    """
+
+    run_id: str
+    status: ev.RunStatus
+    results: Mapping[str, ExecutionResult]
+    totals: Totals
+    problems: Sequence[str] = field(default=())
+
+
+def state_path(project_root: Path, project_id: str = "default") -> Path:
+    """Return where a project's facts are kept."""
+    return project_root / ".orchestration" / f"{project_id}.db"
+
+
+class ProjectOrchestrator:
+    """A project of tasks: built, run, resumed, steered.
+
+    With a `project_root` the state is durable under `<project_root>/.orchestration/` and another live orchestrator on
+    the same project is refused; without one it is in memory. The file is opened on first use. An executor that is
+    given stays the caller's to close; the default one is closed with the project. Use it from one event loop.
+
+    Raises:
+        ProjectLockedError: on first use, if another orchestrator has the project open.
+        StoreError: on first use, if the state cannot be read.
+
+    """
+
+    def __init__(
+        self,
+        project_root: str | os.PathLike[str] | None = None,
+        *,
+        project_id: str = "default",
+        registry: AgentRegistry | None = None,
+        executor: Executor | None = None,
+        store: Store | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        check_name("project id", project_id)
+        self.project_id = project_id
+        self.project_root = None if project_root is None else Path(project_root)
+        self.registry = registry if registry is not None else AgentRegistry()
+        self._own_executor: TaskExecutor | None = None
+        if executor is None:
+            executor = self._own_executor = TaskExecutor(self.registry, root=self.project_root)
+        self.executor: Executor = executor
+        self._journal = Journal(store if store is not None else self._default_store())
+        self._task_run = TaskRun(self._journal, self.executor, root=self.project_root, variables=variables)
+        self._definition = Definition(self._journal)
+        self._workflow: Workflow | None = None
+
+    # -- building ------------------------------------------------------------------------------------------------
+
+    def add_task(self, task: AgentTask) -> None:
+        """Add a task; adding an equal one again changes nothing.
+
+        A definition that differs from an earlier run's replaces it; if that task had completed, it and its dependents
+        run again, which is logged and stands in the facts as `TaskReset`.
+
+        Raises:
+            DuplicateError: if this program added a different task under the same id.
+            CycleError: if the task closes a circle.
+            InvalidTaskError: if it cannot be kept.
+
+        """
+        self._open()
+        if task.output_file is not None and self.project_root is None:
+            raise InvalidTaskError(
+                f"task {task.task_id!r} has output_file {task.output_file!r}, but the project is in memory; "
+                "give ProjectOrchestrator a project_root"
+            )
+        self._definition.add(task)
+
+    def remove_task(self, task_id: str) -> None:
+        """Take a task out of the project; what it came to stays among the facts.
+
+        Raises:
+            UnknownTaskError: if there is no such task.
+            TransitionError: if it is running.
+
+        """
+        self._open()
+        self._definition.remove(task_id)
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> RunState:
+        """Everything known of the project: an immutable value."""
+        return self._open()
+
+    def get_task(self, task_id: str) -> AgentTask | None:
+        """Return the task with its current status; None where there is none."""
+        state = self._open()
+        known = state.tasks.get(task_id)
+        if known is None:
+            return None
+        is_stuck = known.status is TaskStatus.PENDING and is_blocked(state, task_id)
+        return with_status(known.task, TaskStatus.BLOCKED if is_stuck else known.status)
+
+    def get_ready_tasks(self) -> list[str]:
+        """Return the ids whose dependencies have completed and that have not started; by priority, then order added."""
+        self._open()
+        return self._journal.ready()
+
+    def subscribe(self, subscriber: Callable[[ev.Event, RunState], None]) -> Callable[[], None]:
+        """Call `subscriber(fact, state)` after each fact; returns the function that ends it."""
+        return self._journal.subscribe(subscriber)
+
+    # -- recording by hand ---------------------------------------------------------------------------------------
+
+    def start_task(self, task_id: str) -> None:
+        """Mark a task started.
+
+        Raises:
+            UnknownTaskError: if there is no such task.
+            DependencyError: while a dependency is not completed.
+            TransitionError: if it runs, waits or is completed.
+
+        """
+        self._open()
+        self._task_run.start(task_id)
+
+    def complete_task(self, task_id: str, output: object = None) -> None:
+        """Record that a task is done; for a completed task this changes nothing.
+
+        `output` is text, None, or JSON-able data, which is kept as text and as `metadata["data"]`.
+
+        Raises:
+            UnknownTaskError: if there is no such task.
+
+        """
+        self._complete(task_id, output, by="caller")
+
+    def fail_task(self, task_id: str, error: str) -> None:
+        """Record that a task failed.
+
+        Raises:
+            UnknownTaskError: if there is no such task.
+            TransitionError: if it is completed.
+
+        """
+        known = self._open().find(task_id)
+        result = _result(known, ExecutionStatus.FAILED, error=str(error))
+        result.metadata["failure_kind"] = FailureKind.TASK_ERROR.value
+        self._journal.record(ev.TaskFailed(at=now(), task_id=task_id, result=result))
+
+    def answer(self, task_id: str, output: object) -> None:
+        """Complete a task that waits for a person: with the answer, or with an edited draft.
+
+        Raises:
+            UnknownTaskError: if there is no such task.
+            TransitionError: if it does not wait for a person.
+
+        """
+        self._waiting(task_id)
+        self._complete(task_id, output, by="person")
+
+    def approve(self, task_id: str) -> None:
+        """Accept a hybrid task's draft as its output.
+
+        Raises:
+            UnknownTaskError: if there is no such task.
+            TransitionError: if it has no draft that waits for approval.
+
+        """
+        known = self._waiting(task_id)
+        if known.need != "approval" or known.result is None:
+            raise TransitionError(
+                f"task {task_id!r} waits for an answer, not for an approval; give it with answer({task_id!r}, ...)"
+            )
+        self._complete(task_id, known.result.output, by="person", draft=known.result)
+
+    def reject(self, task_id: str, comment: str) -> None:
+        """Refuse a hybrid task's draft; the comment goes into the next draft's prompt.
+
+        Raises:
+            UnknownTaskError: if there is no such task.
+            TransitionError: if it does not wait for a person.
+
+        """
+        self._waiting(task_id)
+        self._journal.record(ev.TaskRejected(at=now(), task_id=task_id, comment=comment))
+
+    def reset(self, task_id: str) -> list[str]:
+        """Forget an outcome, so that the task and its dependents run again; returns their ids.
+
+        Raises:
+            UnknownTaskError: if there is no such task.
+            TransitionError: if one of them is running.
+
+        """
+        self._open()
+        return self._definition.reset(task_id, reason="reset")
+
+    # -- running -------------------------------------------------------------------------------------------------
+
+    async def execute_task(self, task_id: str, agent: str | None = None) -> ExecutionResult:
+        """Execute one task and record what came of it; returns when that is durable.
+
+        A completed task's recorded result is returned without running it; a failed one gets a new attempt.
+
+        Raises:
+            UnknownTaskError: (a ValueError) naming an unknown id.
+            UnknownAgentError: (a ValueError) if the agent is unknown or disabled.
+            DependencyError: if a dependency is not completed.
+
+        """
+        await self._journal.open_async()
+        return await self._task_run.run(task_id, agent)
+
+    async def execute_parallel_tasks(self, task_ids: Sequence[str]) -> list[ExecutionResult]:
+        """Execute the tasks all together; results in the order of `task_ids`.
+
+        An exception becomes that task's FAILED result and the others go on.
+
+        Raises:
+            StoreError: if an outcome could not be kept.
+
+        """
+
+        async def run(task_id: str) -> ExecutionResult:
+            try:
+                return await self.execute_task(task_id)
+            except StoreError:
+                raise
+            except Exception as exc:  # noqa: BLE001 -- the contract: any exception is that task's result
+                _log.warning("task %r failed: %s", task_id, exc, extra={"action": "task_raised", "task": task_id})
+                return failure(task_id, exc)
+
+        await self._journal.open_async()
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(run(task_id)) for task_id in task_ids]
+        return [task.result() for task in running]
+
+    async def execute_workflow(self, *, max_concurrent: int | None = None) -> WorkflowResult:
+        """Work through the whole graph until nothing can run; returns when every outcome is durable.
+
+        What failed or was cancelled in an earlier run is tried again. Tasks that wait for a person do not hold
+        the rest. `max_concurrent` None: no limit beyond those of the agents.
+
+        Raises:
+            DependencyError: if a dependency is unknown, or (CycleError) there is a circle; nothing has run then.
+            StoreError: if a fact could not be kept.
+            OrchestrationError: if a workflow of this project is going on already.
+
+        """
+        if max_concurrent is not None and max_concurrent < 1:
+            raise ValueError(f"max_concurrent is {max_concurrent!r}, expected a number above 0, or None for no limit")
+        await self._journal.open_async()
+        if self._workflow is not None:
+            raise OrchestrationError("this project's workflow is running already; wait for it, or cancel() it")
+        before = self._journal.state
+        graph.check(self._definition.edges())
+        self._workflow = Workflow(self._journal, self._task_run, limit_of=self._limit_of, max_concurrent=max_concurrent)
+        try:
+            return await self._walk(self._workflow, before)
+        finally:
+            self._workflow = None
+
+    def drain(self) -> None:
+        """Start no further task of the workflow; those that run may finish. The run ends `interrupted`, resumable."""
+        if self._workflow is not None:
+            self._workflow.drain()
+
+    def cancel(self, task_id: str | None = None) -> None:
+        """Stop starting tasks, cancel what runs, and record it; with an id: cancel that task only.
+
+        Raises:
+            UnknownTaskError: if there is no such task.
+            TransitionError: if the task is settled already.
+
+        """
+        if task_id is not None:
+            self._open().find(task_id)
+            if task_id in self._task_run.running:
+                self._task_run.cancel(task_id)
+            else:
+                self._journal.record(ev.TaskCancelled(at=now(), task_id=task_id))
+            return
+        if self._workflow is not None:
+            self._workflow.cancel()
+        for running in self._task_run.running:
+            self._task_run.cancel(running)
+
+    async def aclose(self) -> None:
+        """Write what is queued and close everything the project owns; calling it twice is fine."""
+        try:
+            if self._own_executor is not None:
+                await self._own_executor.aclose()
+        finally:
+            await self._journal.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self._journal.open_async()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _default_store(self) -> Store:
+        return (
+            MemoryStore() if self.project_root is None else SqliteStore(state_path(self.project_root, self.project_id))
+        )
+
+    def _open(self) -> RunState:
+        self._journal.open()
+        return self._journal.state
+
+    async def _walk(self, workflow: Workflow, before: RunState) -> WorkflowResult:
+        started_at = now()
+        run_id = f"{started_at:%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"
+        self._journal.record(ev.RunStarted(at=started_at, run_id=run_id))
+        self._retry_stopped()
+        self._task_run.problems.clear()
+        await self._restore_outputs()
+        try:
+            status = await workflow.run()
+        except asyncio.CancelledError:
+            self._journal.record(ev.RunEnded(at=now(), run_id=run_id, status="interrupted"))
+            raise
+        self._journal.record(ev.RunEnded(at=now(), run_id=run_id, status=status))
+        await self._journal.durable()
+        state = self._journal.state
+        return WorkflowResult(
+            run_id=run_id,
+            status=status,
+            results={
+                task_id: result
+                for task_id, known in state.tasks.items()
+                if (result := known.result or workflow.results.get(task_id)) is not None
+            },
+            totals=_totals(before, state, (now() - started_at).total_seconds()),
+            problems=tuple(self._task_run.problems),
+        )
+
+    def _retry_stopped(self) -> None:
+        """Give what failed or was cancelled in an earlier run another try."""
+        stopped = tuple(
+            known.task.task_id
+            for known in self._journal.state.ordered()
+            if known.status in {TaskStatus.FAILED, TaskStatus.CANCELLED}
+        )
+        if stopped:
+            self._journal.record(ev.TaskReset(at=now(), task_ids=stopped, reason="tried again by a new run"))
+
+    async def _restore_outputs(self) -> None:
+        """Write the output files a crash kept from being written after their task had completed."""
+        if self.project_root is None:
+            return
+        for known in self._journal.state.ordered():
+            name = known.task.output_file
+            if not name or known.result is None or known.status is not TaskStatus.COMPLETED:
+                continue
+            if not await asyncio.to_thread((self.project_root / name).exists):
+                await self._task_run.write_output(known.task, known.result.output)
+
+    def _limit_of(self, agent: str | None) -> int | None:
+        name = agent or getattr(self.executor, "default_agent", None)
+        config = self.registry.get_agent(name) if isinstance(name, str) else None
+        return None if config is None else config.concurrency_limit
+
+    def _waiting(self, task_id: str) -> TaskState:
+        known = self._open().find(task_id)
+        if known.status is not TaskStatus.WAITING:
+            raise TransitionError(
+                f"task {task_id!r} is {known.status.value}; only a waiting task takes a person's word"
+            )
+        return known
+
+    def _complete(
+        self,
+        task_id: str,
+        output: object,
+        *,
+        by: Literal["person", "caller"],
+        draft: ExecutionResult | None = None,
+    ) -> None:
+        known = self._open().find(task_id)
+        if known.status is TaskStatus.COMPLETED:
+            return
+        result = _result(known, ExecutionStatus.SUCCESS, output=output, draft=draft)
+        self._journal.record(ev.TaskCompleted(at=now(), task_id=task_id, result=result, by=by))
+
+
+def _result(
+    known: TaskState,
+    status: ExecutionStatus,
+    *,
+    output: object = None,
+    error: str = "",
+    draft: ExecutionResult | None = None,
+) -> ExecutionResult:
+    """Make the outcome that a person or caller states; a draft's own facts (model, cost, ...) stay with it."""
+    metadata = dict(draft.metadata) if draft else {}
+    if output is not None and not isinstance(output, str):
+        metadata["data"] = output
+        output = msgspec.json.encode(output).decode()
+    return ExecutionResult(
+        known.task.task_id,
+        agent=known.agent or known.task.agent or "",
+        status=status,
+        started_at=known.started_at,
+        completed_at=now(),
+        output=output or "",
+        error=error,
+        metadata=metadata,
+    )
+
+
+def _totals(before: RunState, after: RunState, duration_s: float) -> Totals:
+    counts = Counter(known.status for known in after.tasks.values())
+    blocked = len(blocked_tasks(after))
+    counts[TaskStatus.PENDING] -= blocked
+    counts[TaskStatus.BLOCKED] = blocked
+    return Totals(
+        tasks={status: count for status, count in counts.items() if count},
+        duration_s=duration_s,
+        spend=after.spend - before.spend,
+    )

@@ -1,0 +1,104 @@
+"""Which tasks may start now, kept up to date fact by fact instead of looked for.
+
+Pure: fed with states and facts, it answers; it starts nothing and knows no clock. One fact costs O(dependents · log n).
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
+from orchestration import events as ev
+from orchestration import graph
+from orchestration.task import TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestration.run_state import RunState, TaskState
+
+__all__ = ["Schedule"]
+
+# Facts that change the graph itself or many tasks at once; they are rare, so the schedule is built anew.
+_REBUILD = (ev.TaskAdded, ev.TaskChanged, ev.TaskRemoved, ev.TaskReset)
+_BACK_TO_PENDING = (ev.TaskInterrupted, ev.TaskRejected)
+
+
+class Schedule:
+    """The ready tasks of one project, by priority, then in the order added."""
+
+    def __init__(self) -> None:
+        self._dirty = True
+        self._dependents: dict[str, list[str]] = {}
+        self._missing: dict[str, int] = {}
+        self._ready: dict[str, tuple[int, int]] = {}
+        # One heap per agent, so that an agent at its limit does not hide the tasks of the others. Entries whose
+        # task is no longer ready are dropped when they come up.
+        self._heaps: dict[str | None, list[tuple[tuple[int, int], str]]] = {}
+
+    def update(self, state: RunState, event: ev.Event) -> None:
+        """Take in one fact; `state` is the state after it."""
+        if self._dirty:
+            return
+        if isinstance(event, _REBUILD):
+            self._dirty = True
+        elif isinstance(event, ev.TaskCompleted):
+            self._ready.pop(event.task_id, None)
+            self._release(state, event.task_id)
+        elif isinstance(event, _BACK_TO_PENDING):
+            self._add(state.tasks[event.task_id])
+        elif isinstance(event, ev.TaskStarted | ev.TaskFailed | ev.TaskCancelled):
+            self._ready.pop(event.task_id, None)
+
+    def ready(self, state: RunState) -> list[str]:
+        """Return the ids that may start, the first to start first."""
+        self._build(state)
+        return sorted(self._ready, key=self._ready.__getitem__)
+
+    def take(self, state: RunState, has_slot: Callable[[str | None], bool]) -> str | None:
+        """Remove and return the next task whose agent has a slot; None when there is none.
+
+        `has_slot` is asked once per agent with ready tasks; None stands for tasks that name no agent.
+        """
+        self._build(state)
+        best: list[tuple[tuple[int, int], str]] | None = None
+        for agent, heap in self._heaps.items():
+            while heap and self._ready.get(heap[0][1]) != heap[0][0]:
+                heappop(heap)
+            if heap and (best is None or heap[0] < best[0]) and has_slot(agent):
+                best = heap
+        if best is None:
+            return None
+        _, task_id = heappop(best)
+        del self._ready[task_id]
+        return task_id
+
+    def _build(self, state: RunState) -> None:
+        if not self._dirty:
+            return
+        self._dirty = False
+        self._ready, self._heaps, self._missing = {}, {}, {}
+        self._dependents = graph.dependents({name: known.task.dependencies for name, known in state.tasks.items()})
+        for task_id, known in state.tasks.items():
+            missing = sum(not _is_completed(state, name) for name in known.task.dependencies)
+            self._missing[task_id] = missing
+            if missing == 0 and known.status is TaskStatus.PENDING:
+                self._add(known)
+
+    def _release(self, state: RunState, completed: str) -> None:
+        for task_id in self._dependents[completed]:
+            self._missing[task_id] -= 1
+            if self._missing[task_id] == 0 and state.tasks[task_id].status is TaskStatus.PENDING:
+                self._add(state.tasks[task_id])
+
+    def _add(self, known: TaskState) -> None:
+        if self._missing[known.task.task_id] > 0:
+            return
+        rank = (-known.task.priority, known.position)
+        self._ready[known.task.task_id] = rank
+        heappush(self._heaps.setdefault(known.task.agent, []), (rank, known.task.task_id))
+
+
+def _is_completed(state: RunState, task_id: str) -> bool:
+    known = state.tasks.get(task_id)
+    return known is not None and known.status is TaskStatus.COMPLETED

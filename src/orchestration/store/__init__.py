@@ -1,0 +1,1 @@
+"""Where facts are kept: one small port and its adapters."""

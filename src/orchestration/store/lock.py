@@ -1,0 +1,74 @@
+"""One live orchestrator per project: a lock file that the kernel lets go of when its process dies, however it dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+from orchestration.errors import ProjectLockedError, StoreError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["ProjectLock", "owner_pid"]
+
+
+class ProjectLock:
+    """An exclusive lock, held from `__init__` until `release`. The file holds the owner's process id.
+
+    Raises:
+        ProjectLockedError: if another orchestrator, in this process or another, holds it; names its process.
+        StoreError: if the file cannot be made.
+
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._fd: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as exc:
+            raise StoreError(f"cannot open the lock file {str(path)!r}: {exc}; make the folder writable") from exc
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._fd)
+            self._fd = None
+            pid = _read_pid(path)
+            raise ProjectLockedError(
+                f"the project in {str(path.parent.parent)!r} is open in another orchestrator "
+                f"(process {pid or 'unknown'}); wait for it, or stop it with `orchestrate cancel`",
+                pid=pid,
+            ) from None
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
+
+    def release(self) -> None:
+        """Let go; calling it twice is fine. The file stays: removing it could give two owners two files."""
+        if self._fd is not None:
+            os.ftruncate(self._fd, 0)
+            os.close(self._fd)
+            self._fd = None
+
+
+def owner_pid(path: Path) -> int | None:
+    """Return the process that holds the lock; None when nobody does."""
+    if _read_pid(path) is None:
+        return None  # released in order: not even the short shared lock below is needed
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _read_pid(path)
+    finally:
+        os.close(fd)
+    return None
+
+
+def _read_pid(path: Path) -> int | None:
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,144 @@
+"""One walk through the whole graph: each task starts when its own dependencies are done and a slot is free.
+
+There are no waves and no polling: every fact may free a task or a slot, so every fact is an occasion to start what can.
+Knows tasks and slots; what an execution is and how it is recorded is the business of `TaskRun`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from orchestration.errors import OrchestrationError, StoreError
+from orchestration.task import TaskStatus
+from orchestration.task_run import TaskRun, failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestration import events as ev
+    from orchestration.journal import Journal
+    from orchestration.run_state import RunState
+    from orchestration.task import ExecutionResult
+
+__all__ = ["Workflow"]
+
+_log = logging.getLogger("orchestration")
+
+
+class Workflow:
+    """Runs what can run, until nothing can. Use once.
+
+    `limit_of` gives an agent's own limit (None: no limit); its argument is None for tasks that name no agent.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        task_run: TaskRun,
+        *,
+        limit_of: Callable[[str | None], int | None],
+        max_concurrent: int | None = None,
+    ) -> None:
+        self._journal = journal
+        self._task_run = task_run
+        self._limit_of = limit_of
+        self._max_concurrent = max_concurrent
+        self._group: asyncio.TaskGroup | None = None
+        self._per_agent: Counter[str | None] = Counter()
+        self._running = 0
+        self._is_stopping = False
+        self._is_cancelled = False
+        self.results: dict[str, ExecutionResult] = {}
+
+    async def run(self) -> ev.RunStatus:
+        """Work through the graph and return how it ended.
+
+        Raises:
+            StoreError: if a fact could not be kept; running tasks are cancelled then.
+
+        """
+        unsubscribe = self._journal.subscribe(self._on_fact)
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                self._start_ready()
+        except ExceptionGroup as group:
+            raise _first_error(group) from group
+        except asyncio.CancelledError:
+            self._is_stopping = True
+            raise
+        finally:
+            unsubscribe()
+            self._group = None
+            self._journal.reschedule()
+        return self._status(self._journal.state)
+
+    def drain(self) -> None:
+        """Start nothing more; what runs may finish."""
+        self._is_stopping = True
+
+    def cancel(self) -> None:
+        """Start nothing more and stop what runs."""
+        self._is_stopping = self._is_cancelled = True
+        for task_id in self._task_run.running:
+            self._task_run.cancel(task_id)
+
+    def _on_fact(self, _event: ev.Event, _state: RunState) -> None:
+        self._start_ready()
+
+    def _start_ready(self) -> None:
+        """Start tasks while there are ready ones and slots. Never awaits, so nothing can come between."""
+        if self._group is None:
+            return
+        while not self._is_stopping and (self._max_concurrent is None or self._running < self._max_concurrent):
+            task_id = self._journal.take(self._has_slot)
+            if task_id is None:
+                return
+            agent = self._journal.state.tasks[task_id].task.agent
+            self._running += 1
+            self._per_agent[agent] += 1
+            self._group.create_task(self._run_one(task_id, agent), name=f"task {task_id}")
+
+    def _has_slot(self, agent: str | None) -> bool:
+        limit = self._limit_of(agent)
+        return limit is None or self._per_agent[agent] < limit
+
+    async def _run_one(self, task_id: str, agent: str | None) -> None:
+        try:
+            self.results[task_id] = await self._task_run.run(task_id)
+        except StoreError:
+            raise
+        except Exception as exc:  # noqa: BLE001 -- see below
+            # It is recorded as the task's failure already. The others go on: one bad task must not stop a night's work.
+            _log.exception("task %r failed", task_id, extra={"action": "task_raised", "task": task_id})
+            known = self._journal.state.tasks[task_id]
+            self.results[task_id] = known.result or failure(task_id, exc)
+        finally:
+            self._running -= 1
+            self._per_agent[agent] -= 1
+            self._start_ready()
+
+    def _status(self, state: RunState) -> ev.RunStatus:
+        if self._is_cancelled:
+            return "cancelled"
+        counts = Counter(known.status for known in state.tasks.values())
+        if self._is_stopping and self._journal.ready():
+            return "interrupted"
+        if counts[TaskStatus.FAILED] or counts[TaskStatus.CANCELLED]:
+            return "failed"
+        return "waiting" if counts[TaskStatus.WAITING] else "completed"
+
+
+def _first_error(group: ExceptionGroup[Exception]) -> Exception:
+    """Return the error that ended the run: the store's where there is one, for the others follow from it."""
+    leaves: list[Exception] = []
+    stack: list[Exception] = [group]
+    while stack:
+        error = stack.pop()
+        if isinstance(error, ExceptionGroup):
+            stack.extend(error.exceptions)
+        else:
+            leaves.append(error)
+    return next((error for error in leaves if isinstance(error, OrchestrationError)), leaves[0])
