@@ -1,0 +1,193 @@
+"""Call OpenAI and every server that speaks its Chat Completions wire, by the official asynchronous SDK."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
+
+from llm_abstractions.errors import FailureKind
+from llm_abstractions.failures import Failure, read_sdk_error, read_status_error
+from llm_abstractions.request import CallRequest
+from llm_abstractions.sdk_llm import CONNECT_TIMEOUT_S, Answer, SdkLlm, count
+from llm_abstractions.types import FinishReason, Outcome, Usage
+from llm_abstractions.vendor import Vendor
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+    from openai.types import CompletionUsage
+    from openai.types.chat import ChatCompletionChunk
+
+__all__ = ["OpenAILlm", "new_client"]
+
+_OFFICIAL_HOSTS = ("openai.com", "openai.azure.com")
+_FINISH_REASONS = {
+    "stop": FinishReason.STOP,
+    "length": FinishReason.LENGTH,
+    "content_filter": FinishReason.REFUSAL,
+    "tool_calls": FinishReason.TOOL_USE,
+    "function_call": FinishReason.TOOL_USE,
+}
+
+_KIND_BY_CLASS = {
+    "APITimeoutError": FailureKind.TIMEOUT,
+    "APIConnectionError": FailureKind.CONNECTION,
+    "APIResponseValidationError": FailureKind.BAD_OUTPUT,
+    "ContentFilterFinishReasonError": FailureKind.REFUSAL,
+    "LengthFinishReasonError": FailureKind.TRUNCATED,
+    "SubjectTokenProviderError": FailureKind.AUTH,
+    "WebSocketConnectionClosedError": FailureKind.CONNECTION,
+    "OpenAIError": FailureKind.BAD_REQUEST,
+}
+
+
+class OpenAILlm(SdkLlm):
+    """A GPT model, or any model behind a compatible server (`base_url`, up to and with its `/v1`).
+
+    `temperature` is sent when asked for; models that reason refuse it, which leaves as a `BadRequestError`.
+    """
+
+    vendor: ClassVar[Vendor] = Vendor(
+        name="openai",
+        title="OpenAI",
+        extra="openai",
+        sdk="openai",
+        modules=("openai", "aiohttp"),
+        key_variables=("OPENAI_API_KEY",),
+        base_url_variable="OPENAI_BASE_URL",
+    )
+
+    async def _connect(self) -> "AsyncOpenAI":
+        return await self._clients.get(self._client_key, self._build)
+
+    async def _build(self, closers: AsyncExitStack) -> "AsyncOpenAI":
+        client = await asyncio.to_thread(new_client, self.base_url, self._api_key, self._headers)
+        closers.push_async_callback(client.close)
+        return client
+
+    async def _generate(self, request: CallRequest) -> Answer:
+        client = await self._connect()
+        answer = await client.chat.completions.create(**self._body(request), stream=False)
+        choices = getattr(answer, "choices", None)  # a page of HTML arrives as a str
+        if not choices:
+            raise self._unreadable(answer)
+        message, reason = choices[0].message, choices[0].finish_reason
+        outcome = Outcome(
+            finish_reason=FinishReason.REFUSAL if message.refusal else _finish_reason(reason),
+            usage=_usage(answer.usage),
+            model=answer.model or "",
+            request_id=answer._request_id,  # noqa: SLF001 - the SDK's documented name for it
+            explanation=message.refusal or f"finish_reason {reason!r}",
+        )
+        return message.content or "", outcome
+
+    async def _stream(self, request: CallRequest) -> AsyncGenerator[str | Outcome, None]:
+        client = await self._connect()
+        stream = await client.chat.completions.create(
+            **self._body(request), stream=True, stream_options={"include_usage": True}
+        )
+        seen = _Seen()
+        async with stream:
+            async for chunk in stream:
+                if text := seen.read(chunk):
+                    yield text
+        yield seen.outcome(stream.response.headers.get("x-request-id"))
+
+    def _body(self, request: CallRequest) -> dict[str, Any]:
+        options = request.options
+        system = [{"role": "system", "content": request.system}] if request.system else []
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": [*system, *request.turns],
+            self._max_tokens_field: options.max_tokens,
+            "temperature": options.temperature,
+            "stop": list(options.stop) or None,
+            "extra_body": dict(options.extras) or None,
+        }
+        if options.json_schema is not None:
+            body["response_format"] = _response_format(options.json_schema)
+        return {name: value for name, value in body.items() if value is not None}
+
+    @property
+    def _max_tokens_field(self) -> str:
+        # The vendor's reasoning models refuse the old name, most compatible servers know only that one.
+        host = urlsplit(self.base_url).hostname or "" if self.base_url else _OFFICIAL_HOSTS[0]
+        return "max_completion_tokens" if host.endswith(_OFFICIAL_HOSTS) else "max_tokens"
+
+    def _read_failure(self, exc: Exception) -> Failure | None:
+        import openai  # noqa: PLC0415
+
+        if isinstance(exc, openai.APIError) and not isinstance(
+            exc, openai.APIConnectionError | openai.APIResponseValidationError
+        ):
+            return read_status_error(exc, exc.code, exc.type)
+        return read_sdk_error(exc, "openai", _KIND_BY_CLASS)
+
+
+class _Seen:
+    """What the chunks of one stream told besides their text: the SDK's own accumulator costs three times the CPU."""
+
+    def __init__(self) -> None:
+        self._reason: str | None = None
+        self._refusal = ""
+        self._usage = Usage()
+        self._model = ""
+
+    def read(self, chunk: "ChatCompletionChunk") -> str:
+        """Note what `chunk` tells and return its text."""
+        self._model = getattr(chunk, "model", None) or self._model
+        if usage := getattr(chunk, "usage", None):
+            self._usage = _usage(usage)
+        text = ""
+        for choice in getattr(chunk, "choices", None) or ():
+            self._reason = choice.finish_reason or self._reason
+            if choice.delta is not None:
+                self._refusal += choice.delta.refusal or ""
+                text += choice.delta.content or ""
+        return text
+
+    def outcome(self, request_id: str | None) -> Outcome:
+        """Return how the stream ended."""
+        return Outcome(
+            finish_reason=FinishReason.REFUSAL if self._refusal else _finish_reason(self._reason),
+            usage=self._usage,
+            model=self._model,
+            request_id=request_id,
+            explanation=self._refusal or f"finish_reason {self._reason!r}",
+        )
+
+
+def new_client(base_url: str | None, api_key: str, headers: dict[str, str]) -> "AsyncOpenAI":
+    """Import the SDK and build a client: a second of work, so call it in a thread."""
+    import httpx2  # noqa: PLC0415
+    import openai  # noqa: PLC0415
+
+    # Only connecting has a limit of its own: the deadline of a call is kept in one place, around all of it.
+    timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S)
+    return openai.AsyncOpenAI(
+        api_key=api_key,
+        base_url=base_url,
+        timeout=timeout,
+        max_retries=0,
+        default_headers=headers,
+        http_client=openai.DefaultAioHttpClient(timeout=timeout),
+    )
+
+
+def _response_format(schema: Mapping[str, object]) -> dict[str, object]:
+    # Not `strict`: that mode refuses most schemas people write (every property required, none additional).
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": dict(schema)}}
+
+
+def _finish_reason(reason: str | None) -> FinishReason | None:
+    return _FINISH_REASONS.get(reason, FinishReason.OTHER) if reason else None
+
+
+def _usage(usage: "CompletionUsage | None") -> Usage:
+    return Usage(
+        input_tokens=count(usage, "prompt_tokens"),
+        cached_tokens=count(usage, "prompt_tokens_details", "cached_tokens"),
+        cache_write_tokens=count(usage, "prompt_tokens_details", "cache_write_tokens"),
+        output_tokens=count(usage, "completion_tokens"),
+        reasoning_tokens=count(usage, "completion_tokens_details", "reasoning_tokens"),
+    )
