@@ -1,0 +1,172 @@
+"""Work done by a model behind an API. The only room of this package that knows `llm_abstractions`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import llm_abstractions.factory
+import llm_abstractions.prices
+from llm_abstractions.clients import ClientPool
+from llm_abstractions.errors import LlmError
+from llm_abstractions.types import Completion, FinishReason
+from orchestration.attempt import Outcome
+from orchestration.errors import AttemptError, InvalidTaskError, ProviderUnavailableError
+from orchestration.events import CallFinished
+from orchestration.task import FailureKind
+
+if TYPE_CHECKING:
+    from llm_abstractions.base_llm import BaseLlm
+    from orchestration.attempt import Work
+
+__all__ = ["LlmRunner"]
+
+
+class LlmRunner:
+    """Calls models, one call per attempt, with clients that all attempts share."""
+
+    def __init__(self) -> None:
+        self._clients = ClientPool()
+
+    async def run(self, work: Work) -> Outcome:
+        """Call the agent's model once.
+
+        Raises:
+            InvalidTaskError: if there is no provider for the agent's type.
+            ProviderUnavailableError: if the SDK or the key is missing; nothing was called.
+            AttemptError: if the call failed, with the provider's kind.
+
+        """
+        provider = self._provider(work)
+        started_s = time.monotonic()
+        try:
+            answer = await provider.generate_content_async(_messages(work), **_options(work))
+        except LlmError as exc:
+            spent = {} if exc.answer is None else await _record(work, exc.answer, started_s)
+            raise _failure(work, exc, spent) from exc
+        except TimeoutError as exc:  # of a caller's own provider; the executor's own timeout arrives as a cancellation
+            raise AttemptError(
+                f"the provider of agent {work.agent.name!r} timed out: {exc or 'TimeoutError'}",
+                kind=FailureKind.TIMEOUT,
+            ) from exc
+        if not isinstance(answer, str):
+            raise AttemptError(
+                f"the provider of agent {work.agent.name!r} returned {type(answer).__name__}, expected text",
+                kind=FailureKind.TASK_ERROR,
+            )
+        metadata = await _record(work, answer, started_s)
+        _refuse_truncated(work, answer, metadata)
+        return Outcome(output=str(answer), metadata=metadata)
+
+    async def aclose(self) -> None:
+        """Close the clients; twice is fine."""
+        await self._clients.aclose()
+
+    def _provider(self, work: Work) -> BaseLlm:
+        agent = work.agent
+        options = {
+            "api_key_env": agent.api_key_env,
+            "base_url": agent.base_url,
+            "model_path": agent.model_path,
+            "headers": dict(agent.headers) or None,
+        }
+        try:
+            # Looked up on the class at each call, so that callers can put their own in its place.
+            return llm_abstractions.factory.LlmFactory.get_provider(
+                agent.agent_type, model=_model(work), clients=self._clients, **_only_set(options)
+            )
+        except ImportError as exc:
+            raise _unavailable(exc, "missing_dependencies") from exc
+        except RuntimeError as exc:
+            raise _unavailable(exc, "missing_api_key") from exc
+        except ValueError as exc:
+            raise InvalidTaskError(f"agent {agent.name!r}: {exc}") from exc
+
+
+def _model(work: Work) -> str | None:
+    return work.task.metadata.get("model") or work.agent.model
+
+
+def _messages(work: Work) -> list[Any]:
+    messages = [{"role": "user", "content": work.prompt}]
+    return [{"role": "system", "content": work.system}, *messages] if work.system else messages
+
+
+def _options(work: Work) -> dict[str, Any]:
+    task, agent = work.task, work.agent
+    return _only_set(
+        {
+            "max_tokens": task.max_tokens or agent.max_tokens,
+            "temperature": agent.temperature,
+            "json_schema": task.output_schema and dict(task.output_schema),
+            "timeout_s": task.timeout_s or agent.timeout_s,
+            "extras": dict(agent.extras) or None,
+        }
+    )
+
+
+def _only_set(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+async def _record(work: Work, answer: str, started_s: float) -> dict[str, Any]:
+    """Report the call and return what is worth keeping of it; a plain text says nothing of itself."""
+    duration_s = time.monotonic() - started_s
+    facts: dict[str, Any] = {"provider": work.agent.agent_type.value, "model": _model(work) or ""}
+    usage: dict[str, int] = {}
+    cost = None
+    if isinstance(answer, Completion):
+        usage = asdict(answer.usage)
+        facts["provider"] = answer.provider or facts["provider"]
+        facts["model"] = answer.model or facts["model"]
+        facts["finish_reason"] = answer.finish_reason.value
+        facts["request_id"] = answer.request_id or ""
+    try:
+        if isinstance(answer, Completion):
+            price = await llm_abstractions.prices.cost_usd(facts["provider"], facts["model"], answer.usage)
+            cost = None if price is None else str(price)
+    finally:  # the call was made, even if we are cancelled while we look up its price
+        work.context.report(
+            CallFinished(
+                at=datetime.now(UTC),
+                task_id=work.task.task_id,
+                attempt=work.context.attempt,
+                cost_usd=cost,
+                duration_s=duration_s,
+                **facts,
+                **usage,
+            )
+        )
+    kept = {name: value for name, value in facts.items() if value}
+    return kept | {"usage": usage, "cost_usd": cost} if usage else kept
+
+
+def _refuse_truncated(work: Work, answer: str, metadata: dict[str, Any]) -> None:
+    if getattr(answer, "finish_reason", None) != FinishReason.LENGTH or work.agent.allow_truncated:
+        return
+    raise AttemptError(
+        f"the answer of {metadata['model']!r} was cut at max_tokens; raise max_tokens of task {work.task.task_id!r} "
+        f"or agent {work.agent.name!r}, or set allow_truncated to accept cut answers",
+        kind=FailureKind.TRUNCATED,
+        details={**metadata, "answer": answer[-2_000:]},
+    )
+
+
+def _failure(work: Work, exc: LlmError, spent: dict[str, Any]) -> AttemptError:
+    if isinstance(exc, ImportError):
+        return _unavailable(exc, "missing_dependencies")
+    if isinstance(exc, RuntimeError):
+        return _unavailable(exc, "missing_api_key")
+    facts = {"provider": exc.provider, "model": exc.model, "status_code": exc.status_code, "request_id": exc.request_id}
+    return AttemptError(
+        f"agent {work.agent.name!r}: {exc}",
+        kind=FailureKind(exc.kind.value),
+        retry_after_s=exc.retry_after_s,
+        details={name: value for name, value in facts.items() if value} | spent,
+    )
+
+
+def _unavailable(exc: Exception, reason: str) -> ProviderUnavailableError:
+    return ProviderUnavailableError(str(exc), kind=FailureKind.UNAVAILABLE, reason=reason)

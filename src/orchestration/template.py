@@ -1,0 +1,217 @@
+"""Prompts written as Jinja2 templates, rendered in a sandbox. The only room that knows Jinja2, imported on first use.
+
+The sandbox keeps a template to its data (the task, its dependencies' outcomes, variables, files under the project's
+root) and bounds its steps and output, so that a mistake ends with a message. It is no wall against the author of a
+project file, who can name commands to run anyway; what models write is only ever data here, never a template.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+from orchestration.errors import AttemptError
+from orchestration.task import FailureKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    from orchestration.attempt import AttemptContext
+    from orchestration.task import AgentTask
+else:
+    StrictUndefined = ImmutableSandboxedEnvironment = object  # combined with the real ones in `_environment`
+
+__all__ = ["FILE_MAX_BYTES", "OUTPUT_MAX_CHARS", "STEPS_MAX", "is_template", "render"]
+
+OUTPUT_MAX_CHARS = 8_000_000
+FILE_MAX_BYTES = 4_000_000
+_EXPONENT_MAX = 1_000
+STEPS_MAX = 1_000_000  # turns of loops and calls of macros, about a second's work
+
+_NAMES = "a template knows: tasks.<id>.output, tasks.<id>.data, vars.<name>, task.<field>, file('path')"
+
+
+class _TemplateError(Exception):
+    """What a template may not do, in words for its author."""
+
+
+def is_template(text: str) -> bool:
+    """Say whether the text holds anything to be rendered."""
+    return "{{" in text or "{%" in text or "{#" in text
+
+
+def render(task: AgentTask, context: AttemptContext, root: Path | None) -> str:
+    """Return the rendered prompt of the task. Blocks: call it in a thread.
+
+    Raises:
+        AttemptError: of kind `bad_request`, naming the task, the template's line and what is wrong.
+
+    """
+    # Imported here: 40 ms that a project without templates need not pay.
+    from jinja2 import TemplateSyntaxError  # noqa: PLC0415
+
+    try:
+        return _render(task, context, root)
+    except TemplateSyntaxError as exc:
+        line, problem = exc.lineno, exc.message or "not a valid template"
+    except RecursionError:
+        line, problem = None, "a macro calls itself without end"
+    except Exception as exc:  # noqa: BLE001 -- whatever a filter or an expression raises is the template's mistake
+        line, problem = _line_of(exc), _words_of(exc)
+    at = "" if line is None else f", line {line} of its template"
+    raise AttemptError(
+        f"the prompt of task {task.task_id!r} cannot be made{at}: {problem}", kind=FailureKind.BAD_REQUEST
+    )
+
+
+def _render(task: AgentTask, context: AttemptContext, root: Path | None) -> str:
+    from jinja2 import nodes  # noqa: PLC0415 -- as above
+
+    environment = _environment()
+    tree = environment.parse(task.prompt or "")
+    for loop in tree.find_all(nodes.For):
+        loop.iter = nodes.Filter(loop.iter, "counted", [], [], None, None)
+    template = environment.from_string(tree)
+    names = {
+        "task": task,
+        "tasks": _Inputs(context.inputs),
+        "vars": _Variables(context.variables),
+        "file": _Files(root).read,
+    }
+    size, pieces = 0, []
+    for piece in template.generate(names):
+        size += len(piece)
+        if size > OUTPUT_MAX_CHARS:
+            raise _TemplateError(f"its text is longer than {OUTPUT_MAX_CHARS:,} characters")
+        pieces.append(piece)
+    return "".join(pieces)
+
+
+class _Inputs(dict[str, Any]):
+    """`tasks` in a template."""
+
+    def explain(self, name: object) -> str:
+        known = ", ".join(map(repr, self)) or "none"
+        return f"it does not depend on a task {name!r} (its dependencies: {known}); add it to `dependencies`"
+
+
+class _Variables(dict[str, str]):
+    """`vars` in a template."""
+
+    def explain(self, name: object) -> str:
+        known = ", ".join(map(repr, self)) or "none"
+        return f"no variable {name!r} was given (given: {known}); give it, or write vars.{name} | default('...')"
+
+
+class _Missing(StrictUndefined):
+    """An undefined name that says what there is instead."""
+
+    __slots__ = ()
+
+    @property
+    def _undefined_message(self) -> str:
+        owner, name = self._undefined_obj, self._undefined_name
+        if isinstance(owner, _Inputs | _Variables):
+            return owner.explain(name)
+        message: str = super()._undefined_message
+        if message.endswith("is undefined"):
+            return f"{message}; {_NAMES}"
+        if isinstance(owner, dict):
+            return f"there is no {name!r} in the data (it has: {', '.join(map(repr, owner)) or 'nothing'})"
+        return message
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Jinja2's sandbox with a limit of steps. One per rendering, since it counts them."""
+
+    intercepted_binops = frozenset({"*", "**"})
+    steps = 0
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Prefer an item to a method: `data.items` is the field of that name, as every author expects."""
+        if isinstance(obj, dict) and attribute in obj:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """Count a call: macros can multiply as loops do."""
+        self.step()
+        return super().call(*args, **kwargs)
+
+    def call_binop(self, _context: Any, name: str, left: Any, right: Any) -> Any:
+        """Refuse products that are huge before they are made."""
+        if name == "**":
+            if abs(right) > _EXPONENT_MAX:
+                raise _TemplateError(f"the power {right!r} is too large")
+            return operator.pow(left, right)
+        for text, times in ((left, right), (right, left)):
+            if isinstance(text, str | list | tuple) and isinstance(times, int) and len(text) * times > OUTPUT_MAX_CHARS:
+                raise _TemplateError(f"repeating something {times:,} times makes it longer than {OUTPUT_MAX_CHARS:,}")
+        return operator.mul(left, right)
+
+    def counted(self, items: Iterable[Any]) -> Iterator[Any]:
+        """Count the turns of a loop."""
+        for item in items:
+            self.step()
+            yield item
+
+    def step(self) -> None:
+        self.steps += 1
+        if self.steps > STEPS_MAX:
+            raise _TemplateError(f"it takes more than {STEPS_MAX:,} steps; its loops may be nested too deeply")
+
+
+class _Files:
+    """`file('path')` in a template: text under the project's root, and nowhere else."""
+
+    def __init__(self, root: Path | None) -> None:
+        self._root = root
+
+    def read(self, path: str) -> str:
+        """Return the file's text."""
+        if self._root is None:
+            raise _TemplateError(f"file({path!r}): this project has no folder; open it with a project_root")
+        root = self._root.resolve()
+        found = (root / path).resolve()  # follows symlinks, so that they cannot lead out either
+        if not found.is_relative_to(root):
+            raise _TemplateError(f"file({path!r}) lies outside the project's folder {str(root)!r}")
+        if not found.is_file():
+            raise _TemplateError(f"file({path!r}): no such file in {str(root)!r}")
+        with found.open("rb") as file:
+            raw = file.read(FILE_MAX_BYTES + 1)
+        if len(raw) > FILE_MAX_BYTES:
+            raise _TemplateError(f"file({path!r}) is larger than {FILE_MAX_BYTES:,} bytes")
+        try:
+            return raw.decode()
+        except UnicodeDecodeError as exc:
+            raise _TemplateError(f"file({path!r}) is not UTF-8 text (byte {exc.start}); a prompt is text") from exc
+
+
+def _environment() -> Any:
+    """Return a sandbox for one rendering."""
+    from jinja2 import StrictUndefined as Undefined  # noqa: PLC0415 -- as above
+    from jinja2.sandbox import ImmutableSandboxedEnvironment as Base  # noqa: PLC0415
+
+    sandbox: Any = type("Sandbox", (_Sandbox, Base), {})
+    missing = type("Missing", (_Missing, Undefined), {"__slots__": ()})
+    environment = sandbox(undefined=missing, trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    environment.filters["counted"] = environment.counted
+    return environment
+
+
+def _line_of(exc: BaseException) -> int | None:
+    """Return the template's line where it was raised: Jinja2 gives its frames the template's own line numbers."""
+    line, trace = None, exc.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+def _words_of(exc: Exception) -> str:
+    return str(exc) if isinstance(exc, _TemplateError) else f"{exc} ({type(exc).__name__})"
