@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import threading
 import warnings
 from collections.abc import Awaitable, Callable, Hashable
 from contextlib import AsyncExitStack
@@ -83,7 +84,8 @@ class ClientPool:
         """Forget the clients of closed loops without the complaints of their sockets.
 
         A client cannot be closed once its loop is: all that is left is to let the collector close its sockets, here
-        and now, so that their warnings do not turn up in the middle of something else.
+        and now, so that their warnings do not turn up in the middle of something else. That is done in a thread, where
+        no loop runs, for some SDKs' finalisers would start a task on it that brings the client back to life.
         """
         closed = [loop for loop in self._loops if loop.is_closed()]
         if not closed:
@@ -92,5 +94,11 @@ class ClientPool:
             warnings.simplefilter("ignore", ResourceWarning)
             for loop in closed:
                 loop.set_exception_handler(lambda _loop, _context: None)
-                del self._loops[loop]
-            gc.collect()
+            thread = threading.Thread(target=self._forget, args=(closed,))
+            thread.start()
+            thread.join()
+
+    def _forget(self, loops: list[asyncio.AbstractEventLoop]) -> None:
+        for loop in loops:
+            del self._loops[loop]
+        gc.collect()

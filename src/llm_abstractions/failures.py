@@ -217,12 +217,17 @@ def transport_failure(exc: BaseException) -> Failure | None:
     Call it for exceptions that came out of an SDK: there, a `ValueError` is an answer nobody could parse. Layers of
     transports rename each other's errors, so the first cause is what counts.
     """
-    while exc.__cause__ is not None:
-        exc = exc.__cause__
-    kind = _transport_kind(exc)
-    if kind is None:
-        return None
-    return Failure(kind=kind, message=f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__)
+    layers: list[BaseException] = []
+    inner: BaseException | None = exc
+    while inner is not None and inner not in layers:
+        layers.append(inner)
+        inner = inner.__cause__
+    for layer in reversed(layers):
+        if kind := _transport_kind(layer):
+            return Failure(
+                kind=kind, message=f"{type(layer).__name__}: {layer}" if str(layer) else type(layer).__name__
+            )
+    return None
 
 
 def _transport_kind(exc: BaseException) -> FailureKind | None:

@@ -4,6 +4,7 @@ where foreign exceptions become ours. Knows no vendor.
 
 import asyncio
 import json
+import traceback
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
@@ -188,12 +189,20 @@ class SdkLlm(BaseLlm):
         except LlmError:
             raise
         except Exception as exc:
-            failure = self._read_failure(exc) or transport_failure(exc)
+            failure = self._read_failure(exc) or transport_failure(exc) or self._sdk_fault(exc)
             if failure is None:
                 raise
             # A traceback prints the cause as well: drop a cause that repeats the key.
             cause = None if self._api_key in str(exc) else exc
             raise self._error(redact(failure, self._api_key)) from cause
+
+    def _sdk_fault(self, exc: Exception) -> Failure | None:
+        """Read what an SDK stumbled over: none of its own errors, but raised in its code, so by an odd answer."""
+        packages = {module.partition(".")[0] for module in self.vendor.modules}
+        frames = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(exc.__traceback__))
+        if packages.isdisjoint(name.partition(".")[0] for name in frames):
+            return None
+        return Failure(kind=FailureKind.BAD_OUTPUT, message=f"the SDK cannot read the answer: {exc!r}")
 
     def _error(self, failure: Failure, *, answer: Completion | None = None) -> LlmError:
         return error_from(failure, provider=self.vendor.name, model=self.model, answer=answer)

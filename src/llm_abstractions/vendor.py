@@ -7,6 +7,7 @@ import importlib.util
 import os
 import sys
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from llm_abstractions.errors import MissingKeyError, MissingSdkError
 
@@ -19,7 +20,7 @@ DEFAULT_MODELS = {
     "anthropic": "claude-sonnet-5-5",
     "openai": "gpt-6-sol",
     "gemini": "gemini-3.8-flash",
-    "local": "SmolLM2-135M-Instruct",
+    "local": "SmolLM2-135M-Instruct.Q4_1",
 }
 
 # Packages found once stay found (looking costs 0.1 ms, and providers are made for every attempt); missing ones are
@@ -32,7 +33,7 @@ class Vendor:
     """What a provider needs before it can be called.
 
     `modules` are the import names behind `extra`, the SDK's first; `sdk` is its distribution. The first of
-    `key_variables` that is set holds the key; none at all means that no key is needed.
+    `key_variables` that is set holds the key; none at all means that no key is needed. `domains` are the vendor's own.
     """
 
     name: str
@@ -42,6 +43,12 @@ class Vendor:
     modules: tuple[str, ...]
     key_variables: tuple[str, ...] = ()
     base_url_variable: str | None = None
+    domains: tuple[str, ...] = ()
+
+    def is_own_url(self, base_url: str | None) -> bool:
+        """Say whether `base_url` is the vendor's own API (None is) and not a compatible server's."""
+        host = (urlsplit(base_url).hostname or "") if base_url else None
+        return host is None or any(host == domain or host.endswith(f".{domain}") for domain in self.domains)
 
     @property
     def install_command(self) -> str:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit
 
 from llm_abstractions.errors import FailureKind
 from llm_abstractions.failures import Failure, read_sdk_error, read_status_error
@@ -57,6 +56,7 @@ class AnthropicLlm(SdkLlm):
         modules=("anthropic", "aiohttp"),
         key_variables=("ANTHROPIC_API_KEY",),
         base_url_variable="ANTHROPIC_BASE_URL",
+        domains=("anthropic.com",),
     )
 
     async def _connect(self) -> "AsyncAnthropic":
@@ -166,7 +166,7 @@ def _new_client(base_url: str | None, api_key: str, headers: dict[str, str]) -> 
 
     # Only connecting has a limit of its own: the deadline of a call is kept in one place, around all of it.
     timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S)
-    if base_url and not (urlsplit(base_url).hostname or "").endswith("anthropic.com"):
+    if not AnthropicLlm.vendor.is_own_url(base_url):
         headers = {"x-api-key": api_key, **headers}  # compatible servers may only know the older way to send the key
     return anthropic.AsyncAnthropic(
         api_key=api_key,

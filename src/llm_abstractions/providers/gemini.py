@@ -4,8 +4,9 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, aclosing
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from contextlib import AsyncExitStack
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from llm_abstractions.errors import FailureKind
 from llm_abstractions.failures import Failure, parse_retry_after, read_sdk_error
@@ -43,6 +44,9 @@ _FINISH_REASONS = {
     FinishReason.REFUSAL,
 )
 
+_FIRST_ERROR_STATUS = 400
+# The responses of the stream that is being opened in this context; the request is sent within its first step.
+_responses: ContextVar["list[aiohttp.ClientResponse] | None"] = ContextVar("_responses", default=None)
 _KIND_BY_CLASS = {
     "ContinuationInterruptedError": FailureKind.CONNECTION,
     "UnknownApiResponseError": FailureKind.BAD_OUTPUT,
@@ -85,12 +89,16 @@ class GeminiLlm(SdkLlm):
 
     async def _stream(self, request: CallRequest) -> AsyncGenerator[str | Outcome, None]:
         client = await self._connect()
-        stream = await client.aio.models.generate_content_stream(**self._arguments(request))
-        seen = _Seen()
-        async with aclosing(cast("AsyncGenerator[types.GenerateContentResponse, None]", stream)):
-            async for chunk in stream:
+        seen, responses = _Seen(), list["aiohttp.ClientResponse"]()
+        _responses.set(responses)
+        try:
+            async for chunk in await client.aio.models.generate_content_stream(**self._arguments(request)):
                 if text := seen.read(chunk):
                     yield text
+        finally:
+            _responses.set(None)
+            for response in responses:
+                response.close()  # the SDK's own generators let go of it only when they are collected
         yield seen.outcome()
 
     def _arguments(self, request: CallRequest) -> dict[str, Any]:
@@ -178,23 +186,34 @@ def _new_session() -> "aiohttp.ClientSession":
             limited = aiohttp.ClientTimeout(total=timeout.total, sock_connect=CONNECT_TIMEOUT_S)
             return await super().connect(req, traces, limited)
 
-    return aiohttp.ClientSession(connector=Connector(limit=0), trust_env=True, middlewares=(_keep_status,))
+    return aiohttp.ClientSession(connector=Connector(limit=0), trust_env=True, middlewares=(_watch,))
 
 
-async def _keep_status(
-    request: "aiohttp.ClientRequest", handler: "aiohttp.ClientHandlerType"
-) -> "aiohttp.ClientResponse":
-    """Raise for an error answer that says it is JSON but is not: the SDK would lose its status over the parse error."""
+async def _watch(request: "aiohttp.ClientRequest", handler: "aiohttp.ClientHandlerType") -> "aiohttp.ClientResponse":
+    """Note the response of a stream, to close it, and raise for answers whose meaning the SDK would lose.
+
+    That is an error that says it is JSON but is not (the SDK would lose its status), and a web page (it would name a
+    parse error).
+    """
     from google.genai import errors  # noqa: PLC0415
 
     response = await handler(request)
-    if response.status >= 400 and "json" in response.content_type:  # noqa: PLR2004 - HTTP's own line
-        text = await response.text()
-        try:
-            json.loads(text)
-        except ValueError:
-            raise errors.APIError(response.status, {"message": text, "status": response.reason}, response) from None
+    if (responses := _responses.get()) is not None:
+        responses.append(response)
+    kind = response.content_type
+    if response.status >= _FIRST_ERROR_STATUS and "json" in kind and not _is_json(text := await response.text()):
+        raise errors.APIError(response.status, {"message": text, "status": response.reason}, response)
+    if response.status < _FIRST_ERROR_STATUS and kind == "text/html":
+        raise errors.UnknownApiResponseError(await response.text())
     return response
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _new_client(

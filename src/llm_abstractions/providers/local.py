@@ -50,11 +50,9 @@ class LocalLlm(OpenAILlm):
                 f"the local provider runs its own server and takes no base_url ({shared['base_url']!r}): "
                 "for a server that runs already, use the type 'openai' with this base_url"
             )
-        if model_path is None and model is not None and model.endswith(".gguf"):
-            model_path = model
-        path = _checked_path(model_path) if model_path is not None else packaged_model()
-        is_label = model is not None and not model.endswith(".gguf")
-        super().__init__(model if is_label else path and path.stem, **shared)
+        label, named_path = (None, model) if model and model.endswith(".gguf") else (model, None)
+        path = _checked_path(given) if (given := model_path or named_path) else packaged_model()
+        super().__init__(label or (path.stem if path else None), **shared)
         if path is None:
             raise MissingSdkError(
                 f"the local provider has no model: run {_MODEL_COMMAND} for a small one, "
@@ -78,7 +76,7 @@ class LocalLlm(OpenAILlm):
         return ", then ".join(steps) or None
 
     async def _build(self, closers: AsyncExitStack) -> "AsyncOpenAI":
-        server = await asyncio.to_thread(_Server, self._path)
+        server = await asyncio.to_thread(_Server, self._path, self.model)
         closers.push_async_callback(asyncio.to_thread, server.stop)
         # Its connections end with each stream, sometimes after the transport took them back for the next call.
         client = await asyncio.to_thread(new_client, f"{server.url}/v1", server.api_key, {"Connection": "close"})
@@ -104,14 +102,14 @@ class LocalLlm(OpenAILlm):
 class _Server:
     """One llama.cpp server in this process. Making and stopping one blocks, so both belong in a thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, label: str) -> None:
         import xllamacpp  # noqa: PLC0415
 
         if (start := _first_bytes(path)) != _GGUF_MAGIC:
             raise ValueError(f"{str(path)!r} is not a GGUF model: it starts with {start!r}, not {_GGUF_MAGIC!r}")
         self.api_key = secrets.token_urlsafe(24)
         try:
-            self._server: xllamacpp.Server | None = xllamacpp.Server(_parameters(path, self.api_key))
+            self._server: xllamacpp.Server | None = xllamacpp.Server(_parameters(path, label, self.api_key))
         except RuntimeError as exc:
             raise ValueError(
                 f"llama.cpp cannot load {str(path)!r} ({exc}): is the file whole, and is there memory?"
@@ -123,11 +121,12 @@ class _Server:
         self._server = None
 
 
-def _parameters(path: Path, api_key: str) -> "xllamacpp.CommonParams":
+def _parameters(path: Path, label: str, api_key: str) -> "xllamacpp.CommonParams":
     import xllamacpp  # noqa: PLC0415
 
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(path)
+    parameters.model_alias = {label}  # what the answers call it, instead of the path
     parameters.n_ctx = _CONTEXT_TOKENS  # shared out among the slots
     parameters.n_parallel = _SLOTS
     # Several threads wait for each other at barriers: on a busy machine one is ten times as fast.

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit
 
 from llm_abstractions.errors import FailureKind
 from llm_abstractions.failures import Failure, read_sdk_error, read_status_error
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenAILlm", "new_client"]
 
-_OFFICIAL_HOSTS = ("openai.com", "openai.azure.com")
 _FINISH_REASONS = {
     "stop": FinishReason.STOP,
     "length": FinishReason.LENGTH,
@@ -55,6 +53,7 @@ class OpenAILlm(SdkLlm):
         modules=("openai", "aiohttp"),
         key_variables=("OPENAI_API_KEY",),
         base_url_variable="OPENAI_BASE_URL",
+        domains=("openai.com", "openai.azure.com"),
     )
 
     async def _connect(self) -> "AsyncOpenAI":
@@ -111,8 +110,7 @@ class OpenAILlm(SdkLlm):
     @property
     def _max_tokens_field(self) -> str:
         # The vendor's reasoning models refuse the old name, most compatible servers know only that one.
-        host = urlsplit(self.base_url).hostname or "" if self.base_url else _OFFICIAL_HOSTS[0]
-        return "max_completion_tokens" if host.endswith(_OFFICIAL_HOSTS) else "max_tokens"
+        return "max_completion_tokens" if self.vendor.is_own_url(self.base_url) else "max_tokens"
 
     def _read_failure(self, exc: Exception) -> Failure | None:
         import openai  # noqa: PLC0415
