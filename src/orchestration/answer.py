@@ -17,8 +17,6 @@ from orchestration.errors import AttemptError
 from orchestration.task import FailureKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from orchestration.task import AgentTask
 
 __all__ = ["AnswerForm", "form_of"]
@@ -58,8 +56,15 @@ class AnswerForm:
 
         """
         from jsonschema.exceptions import best_match  # noqa: PLC0415 -- loaded with the validator
+        from referencing.exceptions import Unresolvable  # noqa: PLC0415
 
-        error = best_match(self._validator.iter_errors(value))
+        try:
+            error = best_match(self._validator.iter_errors(value))
+        except (Unresolvable, RecursionError) as exc:
+            raise AttemptError(
+                f"the output schema cannot be used: {exc}; its references must stay within it and not go in circles",
+                kind=FailureKind.BAD_REQUEST,
+            ) from exc
         if error is not None:
             problem = f"at {error.json_path}: {_cut(error.message, _SHOWN_CHARS)}"
             raise _bad(f"the answer does not meet the output schema: {problem}", text)
@@ -93,16 +98,16 @@ def _form(raw: bytes) -> AnswerForm:
     """
     from jsonschema import Draft202012Validator, SchemaError  # noqa: PLC0415 -- see the module's first lines
     from jsonschema.validators import validator_for  # noqa: PLC0415
-    from jsonschema_specifications import REGISTRY  # noqa: PLC0415
+    from referencing import Registry  # noqa: PLC0415
 
-    schema: Mapping[str, Any] = msgspec.json.decode(raw)
+    schema: dict[str, Any] = msgspec.json.decode(raw)
     validator = validator_for(schema, default=Draft202012Validator)
     try:
         validator.check_schema(schema)
     except SchemaError as exc:
         raise ValueError(f"at {exc.json_path}: {_cut(exc.message, _SHOWN_CHARS)}") from exc
-    # This registry fetches nothing: by default jsonschema would load a remote "$ref" over the network.
-    return AnswerForm(validator(schema, registry=REGISTRY))
+    # An empty registry fetches nothing; by default jsonschema would load a remote "$ref" over the network.
+    return AnswerForm(validator(schema, registry=Registry()))
 
 
 def _bad(message: str, answer: str) -> AttemptError:

@@ -117,8 +117,8 @@ class TaskExecutor:
         root: str | Path | None = None,
     ) -> None:
         check_mode(execution_mode)
-        self._registry = registry
-        self._default_agent = default_agent
+        self.registry = registry
+        self.default_agent = default_agent
         self._execution_mode = execution_mode
         self._retry = retry or RetryPolicy()
         self._root = None if root is None else Path(root)
@@ -142,7 +142,7 @@ class TaskExecutor:
 
         """
         config, chosen = self.check(task, agent, mode)
-        secrets = known_secrets([known.api_key_env for known in self._registry.list_agents()])
+        secrets = known_secrets([known.api_key_env for known in self.registry.list_agents()])
         execution = _Execution(task, config, chosen, current.get(), secrets)
         timeout_s = task.timeout_s or config.timeout_s
         try:
@@ -171,7 +171,7 @@ class TaskExecutor:
             InvalidTaskError: naming the three modes.
 
         """
-        config = self._registry.require(agent or task.agent or self._default_agent)
+        config = self.registry.require(agent or task.agent or self.default_agent)
         chosen = next(given for given in (mode, task.mode, config.mode, self._execution_mode) if given is not None)
         check_mode(chosen)
         return config, "interactive" if config.agent_type is AgentType.HUMAN else chosen

@@ -29,8 +29,9 @@ __all__ = ["FILE_MAX_BYTES", "OUTPUT_MAX_CHARS", "STEPS_MAX", "is_template", "re
 
 OUTPUT_MAX_CHARS = 8_000_000
 FILE_MAX_BYTES = 4_000_000
-_EXPONENT_MAX = 1_000
-STEPS_MAX = 1_000_000  # turns of loops and calls of macros, about a second's work
+_POWER_MAX_BITS = 10_000
+STEPS_MAX = 1_000_000  # a turn of a loop is one: about a second's work in all
+_CALL_STEPS = 20  # what calling a macro takes, compared with that
 
 _NAMES = "a template knows: tasks.<id>.output, tasks.<id>.data, vars.<name>, task.<field>, file('path')"
 
@@ -115,6 +116,8 @@ class _Missing(StrictUndefined):
     @property
     def _undefined_message(self) -> str:
         owner, name = self._undefined_obj, self._undefined_name
+        if self._undefined_hint:
+            return self._undefined_hint
         if isinstance(owner, _Inputs | _Variables):
             return owner.explain(name)
         message: str = super()._undefined_message
@@ -138,14 +141,14 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         return super().getattr(obj, attribute)
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
-        """Count a call: macros can multiply as loops do."""
-        self.step()
+        """Count a call, since macros can multiply as loops do."""
+        self.step(_CALL_STEPS)
         return super().call(*args, **kwargs)
 
     def call_binop(self, _context: Any, name: str, left: Any, right: Any) -> Any:
         """Refuse products that are huge before they are made."""
         if name == "**":
-            if abs(right) > _EXPONENT_MAX:
+            if isinstance(left, int) and isinstance(right, int) and left.bit_length() * right > _POWER_MAX_BITS:
                 raise _TemplateError(f"the power {right!r} is too large")
             return operator.pow(left, right)
         for text, times in ((left, right), (right, left)):
@@ -159,8 +162,8 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             self.step()
             yield item
 
-    def step(self) -> None:
-        self.steps += 1
+    def step(self, count: int = 1) -> None:
+        self.steps += count
         if self.steps > STEPS_MAX:
             raise _TemplateError(f"it takes more than {STEPS_MAX:,} steps; its loops may be nested too deeply")
 

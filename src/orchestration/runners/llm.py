@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import llm_abstractions.factory
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from orchestration.attempt import Work
 
 __all__ = ["LlmRunner"]
+
+_log = logging.getLogger(__name__)
 
 
 class LlmRunner:
@@ -48,7 +52,7 @@ class LlmRunner:
             raise _failure(work, exc, spent) from exc
         except TimeoutError as exc:  # of a caller's own provider; the executor's own timeout arrives as a cancellation
             raise AttemptError(
-                f"the provider of agent {work.agent.name!r} timed out: {exc or 'TimeoutError'}",
+                f"the provider of agent {work.agent.name!r} timed out: {str(exc) or 'TimeoutError'}",
                 kind=FailureKind.TIMEOUT,
             ) from exc
         if not isinstance(answer, str):
@@ -69,7 +73,7 @@ class LlmRunner:
         options = {
             "api_key_env": agent.api_key_env,
             "base_url": agent.base_url,
-            "model_path": agent.model_path,
+            "model_path": agent.model_path and str((work.root or Path()) / agent.model_path),
             "headers": dict(agent.headers) or None,
         }
         try:
@@ -115,7 +119,7 @@ async def _record(work: Work, answer: str, started_s: float) -> dict[str, Any]:
     """Report the call and return what is worth keeping of it; a plain text says nothing of itself."""
     duration_s = time.monotonic() - started_s
     facts: dict[str, Any] = {"provider": work.agent.agent_type.value, "model": _model(work) or ""}
-    usage: dict[str, int] = {}
+    usage: dict[str, Any] = {}
     cost = None
     if isinstance(answer, Completion):
         usage = asdict(answer.usage)
@@ -125,8 +129,7 @@ async def _record(work: Work, answer: str, started_s: float) -> dict[str, Any]:
         facts["request_id"] = answer.request_id or ""
     try:
         if isinstance(answer, Completion):
-            price = await llm_abstractions.prices.cost_usd(facts["provider"], facts["model"], answer.usage)
-            cost = None if price is None else str(price)
+            cost = await _cost_usd(facts["provider"], facts["model"], answer)
     finally:  # the call was made, even if we are cancelled while we look up its price
         work.context.report(
             CallFinished(
@@ -141,6 +144,16 @@ async def _record(work: Work, answer: str, started_s: float) -> dict[str, Any]:
         )
     kept = {name: value for name, value in facts.items() if value}
     return kept | {"usage": usage, "cost_usd": cost} if usage else kept
+
+
+async def _cost_usd(provider: str, model: str, answer: Completion) -> str | None:
+    try:
+        price = await llm_abstractions.prices.cost_usd(provider, model, answer.usage)
+    except Exception:
+        # A paid answer must not be lost because its price cannot be worked out.
+        _log.warning("the price of a call of %r is not known", model, exc_info=True)
+        return None
+    return None if price is None else str(price)
 
 
 def _refuse_truncated(work: Work, answer: str, metadata: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import logging
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -179,7 +180,7 @@ def _refuse_shadowed(top: str, root: Path | None) -> None:
 def _forget(root: str) -> None:
     """Undo what loading functions did to the process."""
     with _import_lock:
-        if root in sys.path:
+        with suppress(ValueError):  # somebody else has removed it
             sys.path.remove(root)
         for name in list(sys.modules):
             if str(Path(_origin(name.partition(".")[0])).parent) == root:

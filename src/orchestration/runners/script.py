@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+import textwrap
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,7 +135,7 @@ def _as_text(work: Work) -> bytes:
 
 def _refuse_failure(command: Sequence[str], end: ProcessEnd) -> None:
     """Raise what the end of the process means, unless it is a success."""
-    shown = " ".join(command)
+    shown = textwrap.shorten(" ".join(command), 200)
     if end.is_overlong:
         raise AttemptError(
             f"{shown!r} printed more than {STDOUT_MAX_BYTES:,} bytes and was stopped; "

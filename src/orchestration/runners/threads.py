@@ -33,27 +33,31 @@ class _Job:
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.is_started = False
         self.is_abandoned = False
+        self.result: Any = None
+        self.error: BaseException | None = None
 
-    def work(self) -> None:
-        """Make the call, in a thread, and hand over what it came to."""
-        result, error = None, None
+    def make_call(self) -> None:
+        """Make the call, in a thread."""
         try:
-            result = self.context.run(self.call)
+            self.result = self.context.run(self.call)
         except StopIteration as exc:  # a future refuses it, for good reasons
-            error = RuntimeError(f"StopIteration({exc.value!r}) was raised")
-            error.__cause__ = exc
+            self.error = RuntimeError(f"StopIteration({exc.value!r}) was raised")
+            self.error.__cause__ = exc
         except BaseException as exc:  # noqa: BLE001 -- handed to whoever waits
-            error = exc
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-            self.loop.call_soon_threadsafe(self._settle, result, error)
+            self.error = exc
 
-    def _settle(self, result: Any, error: BaseException | None) -> None:
+    def hand_over(self) -> None:
+        """Wake up whoever waits for the result, from the thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            self.loop.call_soon_threadsafe(self._settle)
+
+    def _settle(self) -> None:
         if self.future.done():
             return
-        if error is None:
-            self.future.set_result(result)
+        if self.error is None:
+            self.future.set_result(self.result)
         else:
-            self.future.set_exception(error)
+            self.future.set_exception(self.error)
 
 
 class Threads:
@@ -108,10 +112,11 @@ class Threads:
             with self._lock:
                 job.is_started = not job.is_abandoned
             if job.is_started:
-                job.work()
+                job.make_call()
             with self._lock:
                 if job.is_started and job.is_abandoned:
                     return
                 job.is_started = False
-                self._free += 1
+                self._free += 1  # before its caller hears of it, whose next call this thread then takes
+            job.hand_over()
             del job  # an idle thread holds on to nothing of its last caller
