@@ -19,7 +19,7 @@ class ProjectLock:
 
     Raises:
         ProjectLockedError: if another orchestrator, in this process or another, holds it; names its process.
-        StoreError: if the file cannot be made.
+        StoreError: if the file cannot be made or locked.
 
     """
 
@@ -29,18 +29,29 @@ class ProjectLock:
         except OSError as exc:
             raise StoreError(f"cannot open the lock file {str(path)!r}: {exc}; make the folder writable") from exc
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            self._take(self._fd, path)
+        except BaseException:
             os.close(self._fd)
             self._fd = None
+            raise
+
+    @staticmethod
+    def _take(fd: int, path: Path) -> None:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+        except BlockingIOError:
             pid = _read_pid(path)
             raise ProjectLockedError(
                 f"the project in {str(path.parent.parent)!r} is open in another orchestrator "
                 f"(process {pid or 'unknown'}); wait for it, or stop it with `orchestrate cancel`",
                 pid=pid,
             ) from None
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
+        except OSError as exc:
+            raise StoreError(
+                f"cannot lock the project with {str(path)!r}: {exc}; it needs a local disk with space left"
+            ) from exc
 
     def release(self) -> None:
         """Let go; calling it twice is fine. The file stays: removing it could give two owners two files."""
@@ -55,7 +66,7 @@ def owner_pid(path: Path) -> int | None:
     if _read_pid(path) is None:
         return None  # released in order: not even the short shared lock below is needed
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from orchestration.errors import StoreError
@@ -18,6 +19,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._is_open = False
+        self._lock = threading.Lock()  # a fact and its number belong together, whichever thread brings it
 
     def load(self) -> list[Event]:
         """Return all facts so far."""
@@ -30,8 +32,9 @@ class MemoryStore:
         """Remember one fact."""
         if not self._is_open:
             raise StoreError("this memory store is not open; an orchestrator opens it with load()")
-        self._events.append(event)
-        return len(self._events)
+        with self._lock:
+            self._events.append(event)
+            return len(self._events)
 
     async def flushed(self, seq: int) -> None:
         """Return at once: what is remembered is as durable as it gets."""

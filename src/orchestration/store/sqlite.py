@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import shutil
 import sqlite3
 import threading
 from collections import deque
@@ -53,7 +52,8 @@ class SqliteStore:
         self._queued_chars = 0
         self._last = 0
         self._durable = 0
-        self._error: StoreError | None = None
+        self._error: Exception | None = None
+        self._closing = threading.Lock()
         self._is_closing = False
         # The loop whose tasks wait in `flushed`, oldest first. Touched on that loop's thread only.
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -80,6 +80,8 @@ class SqliteStore:
             self._let_go()
             raise
         self._last = self._durable = facts[-1][0] if facts else 0
+        self._queue.clear()
+        self._queued_chars = 0
         self._error, self._is_closing = None, False
         self._thread = threading.Thread(target=self._write_until_closed, name=f"store {self._path.name}", daemon=True)
         self._thread.start()
@@ -115,7 +117,7 @@ class SqliteStore:
                 self._waiting.append((seq, future))
                 await future
         if self._error is not None and seq > self._durable:
-            raise self._error
+            raise StoreError(_describe(self._path, self._error)) from self._error
 
     async def aclose(self) -> None:
         """Write what is queued, close the file, release the lock."""
@@ -123,16 +125,17 @@ class SqliteStore:
             return
         await asyncio.shield(asyncio.to_thread(self._close))
         if self._error is not None and self._last > self._durable:
-            raise self._error
+            raise StoreError(_describe(self._path, self._error)) from self._error
 
     def _close(self) -> None:
         atexit.unregister(self._close)
-        with self._changed:
-            self._is_closing = True
-            self._changed.notify_all()
-        if self._thread is not None:
-            self._thread.join()
-        self._let_go()
+        with self._closing:
+            with self._changed:
+                self._is_closing = True
+                self._changed.notify_all()
+            if self._thread is not None:
+                self._thread.join()
+            self._let_go()
 
     def _let_go(self) -> None:
         if self._connection is not None:
@@ -146,7 +149,7 @@ class SqliteStore:
 
     def _check_usable(self) -> None:
         if self._error is not None:
-            raise self._error
+            raise StoreError(_describe(self._path, self._error)) from self._error
         if self._lock is None or self._is_closing:
             raise StoreError(f"the state file {str(self._path)!r} is closed; open the project again")
 
@@ -155,9 +158,9 @@ class SqliteStore:
         while batch := self._next_batch():
             try:
                 self._commit(batch)
-            except sqlite3.Error as exc:
+            except Exception as exc:  # noqa: BLE001 -- whatever it is: those who wait must be told, not left hanging
                 with self._changed:
-                    self._error = StoreError(_describe(self._path, exc))
+                    self._error = exc
                     self._queue.clear()
                     self._changed.notify_all()
                 self._wake_waiting()
@@ -242,8 +245,9 @@ def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[st
     if version == len(migrations):
         return
     if version > 0:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        shutil.copy2(path, path.with_suffix(f".v{version}.bak"))
+        # Not a copy of the file: what is still in the log beside it would be missing.
+        with contextlib.closing(sqlite3.connect(path.with_suffix(f".v{version}.bak"))) as backup:
+            connection.backup(backup)
     connection.execute("BEGIN IMMEDIATE")
     try:
         for step in migrations[version:]:
@@ -251,7 +255,8 @@ def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[st
         connection.execute(f"PRAGMA user_version={len(migrations)}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
 
 
@@ -278,16 +283,18 @@ def _clear_errors(path: Path) -> Iterator[None]:
         raise StoreError(_describe(path, exc)) from exc
 
 
-def _describe(path: Path, exc: sqlite3.Error) -> str:
+def _describe(path: Path, exc: Exception) -> str:
     """Say what failed in words a person can act on; the transaction it was in has been rolled back."""
     name = str(path)
-    code = getattr(exc, "sqlite_errorname", None) or ""
+    code = getattr(exc, "sqlite_errorname", None) or type(exc).__name__
     if code.startswith("SQLITE_FULL"):
         return f"cannot write {name!r}: the disk is full; nothing was half-written. Free space and run again to resume"
     if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return (
             f"the state file {name!r} is damaged or not a state file ({exc}); move it away, or restore it from a backup"
         )
+    if path.is_dir():
+        return f"the state file {name!r} is a folder; move it away"
     if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
         return f"cannot open {name!r} for writing ({exc}); check the folder's permissions"
-    return f"cannot use the state file {name!r}: {exc} ({code or type(exc).__name__}); nothing was half-written"
+    return f"cannot use the state file {name!r}: {exc} ({code}); nothing was half-written"
