@@ -6,8 +6,8 @@ change raises `EVENT_VERSION` and adds a step to `decode`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime  # noqa: TC003 -- the same
+from collections.abc import Callable, Mapping
+from datetime import datetime  # noqa: TC003 -- msgspec reads the annotations at run time
 from typing import Any, Literal
 
 import msgspec
@@ -186,24 +186,38 @@ Event = (
     | TaskReset
 )
 
-_encoder = msgspec.json.Encoder()
+
+def _as_plain(value: object) -> object:
+    """Say what JSON has no type for, where nothing is lost: providers answer with subclasses of `str`."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is not a type of JSON")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_as_plain)
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
 def encode(event: Event) -> bytes:
     """Return the fact as one JSON object.
 
+    It is read back before it is returned (1 us): a fact that could be written but not read would lock its project.
+
     Raises:
-        InvalidTaskError: if a task's or result's metadata holds something JSON cannot say.
+        InvalidTaskError: if a field is of the wrong type, or metadata holds something JSON cannot say.
 
     """
     try:
-        return _encoder.encode(event)
-    except (TypeError, ValueError, RecursionError, OverflowError) as exc:
+        raw = _encoder.encode(event)
+        _decoder.decode(raw)
+    except (TypeError, ValueError, RecursionError) as exc:
         raise InvalidTaskError(
-            f"cannot store {type(event).__name__} of {getattr(event, 'task_id', 'a task')!r}: {exc}; "
-            "metadata must be plain JSON: text, numbers, booleans, None, lists and mappings"
+            f"cannot store {type(event).__name__} of {_task_id(event)!r}: {exc}; output and error must be text, "
+            "metadata plain JSON: text, numbers, booleans, None, lists and mappings"
         ) from exc
+    return raw
 
 
 def decode(raw: bytes | str, version: int = EVENT_VERSION) -> Event:
@@ -221,9 +235,15 @@ def decode(raw: bytes | str, version: int = EVENT_VERSION) -> Event:
         )
     try:
         return _decoder.decode(raw)
-    except msgspec.MsgspecError as exc:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
         shown = raw[:80]
         raise StoreError(f"the stored fact {shown!r} cannot be read: {exc}; restore the file from a backup") from exc
+
+
+def _task_id(event: Event) -> str:
+    if isinstance(event, TaskAdded | TaskChanged):
+        return event.task.task_id
+    return getattr(event, "task_id", "")
 
 
 Reporter = Callable[[Event], Any]

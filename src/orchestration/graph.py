@@ -15,18 +15,22 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "dependents", "downstream", "topological_order", "upstream"]
 
+_SHOWN = 20
+
 
 def check(dependencies: Mapping[str, Sequence[str]]) -> None:
     """Refuse a graph that can never be worked through.
 
     Raises:
-        DependencyError: if a task depends on an id that is not a key; names every such pair.
+        DependencyError: if a task depends on an id that is not a key; names such pairs, the first 20 of them.
         CycleError: if tasks depend on each other in a circle; spells one out.
 
     """
     unknown = [(task, name) for task, names in dependencies.items() for name in names if name not in dependencies]
     if unknown:
-        raise DependencyError("; ".join(_describe_unknown(task, name, dependencies) for task, name in unknown))
+        shown = [_describe_unknown(task, name, dependencies) for task, name in unknown[:_SHOWN]]
+        more = [f"and {len(unknown) - _SHOWN} more"] if len(unknown) > _SHOWN else []
+        raise DependencyError("; ".join(shown + more))
     topological_order(dependencies)
 
 
