@@ -65,8 +65,8 @@ def report(work: Work) -> str:
     facts, grades = work.inputs["survey"].data, work.inputs["grade"].data
     reader = work.context.variables.get("reader", "The model")
     intro = (
-        f"{reader} was shown the heads of {len(grades['marks'])} functions of the orchestrator that ran it and filled in "
-        "a form for each. Python's parser marked the forms: "
+        f"{reader} was shown the heads of {len(grades['marks'])} functions of the orchestrator that ran it and filled "
+        "in a form for each. Python's parser marked the forms: "
         f"**{grades['right']} of {grades['asked']} answers are right**."
     )
     sections = [
