@@ -349,6 +349,15 @@ class ProjectOrchestrator:
         for running in self._task_run.running:
             self._task_run.cancel(running)
 
+    async def durable(self) -> None:
+        """Return when everything recorded so far is on the disk.
+
+        Raises:
+            StoreError: if it could not be written.
+
+        """
+        await self._journal.durable()
+
     async def aclose(self) -> None:
         """Write what is queued and close everything the project owns; calling it twice is fine."""
         try:

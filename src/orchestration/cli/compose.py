@@ -1,0 +1,84 @@
+"""How a project is put together and opened: the only place that knows all the parts. And the only `asyncio.run`."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from orchestration.agent_registry import AgentRegistry
+from orchestration.errors import CycleError
+from orchestration.executor import TaskExecutor
+from orchestration.orchestrator import ProjectOrchestrator
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+
+    from orchestration.project_file import ProjectFile
+    from orchestration.task import AgentTask
+
+__all__ = ["open_project", "reconcile", "run_async"]
+
+T = TypeVar("T")
+
+
+def run_async(main: Coroutine[Any, Any, T]) -> T:
+    """Run the program's one event loop."""
+    return asyncio.run(main)
+
+
+@asynccontextmanager
+async def open_project(
+    project: ProjectFile, *, variables: Mapping[str, str] | None = None, mode: str | None = None
+) -> AsyncIterator[ProjectOrchestrator]:
+    """Open a project's state and workers; both are closed at the end, and everything recorded is then durable.
+
+    Raises:
+        ProjectLockedError: if another orchestrator has it open.
+        StoreError: if its state cannot be read.
+
+    """
+    registry = AgentRegistry()
+    for agent in project.agents:
+        registry.register_agent(agent)
+    executor = TaskExecutor(
+        registry,
+        scripts_dir=project.scripts_dir,
+        default_agent=project.default_agent,
+        execution_mode=mode or project.mode,
+        root=project.root,
+    )
+    orchestrator = ProjectOrchestrator(
+        project.root, project_id=project.project_id, registry=registry, executor=executor, variables=variables
+    )
+    async with executor, orchestrator:
+        yield orchestrator
+
+
+def reconcile(orchestrator: ProjectOrchestrator, tasks: Sequence[AgentTask]) -> list[str]:
+    """Make the stored project the file's: add, replace, remove. Returns the ids that were removed.
+
+    Raises:
+        CycleError: if the tasks depend on each other in a circle.
+
+    """
+    wanted = {task.task_id for task in tasks}
+    removed = [known.task.task_id for known in orchestrator.state.ordered() if known.task.task_id not in wanted]
+    for task_id in removed:
+        orchestrator.remove_task(task_id)
+    left = list(tasks)
+    while left:
+        later = [task for task in left if not _fits(orchestrator, task)]
+        if len(later) == len(left):
+            orchestrator.add_task(later[0])  # says which circle
+        left = later
+    return removed
+
+
+def _fits(orchestrator: ProjectOrchestrator, task: AgentTask) -> bool:
+    """Add a task, unless it closes a circle with a definition of an earlier run that is yet to be replaced."""
+    try:
+        orchestrator.add_task(task)
+    except CycleError:
+        return False
+    return True

@@ -1,0 +1,223 @@
+"""`orchestrate run`: open the project, show it, work through it, say what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestration import inbox
+from orchestration.cli.compose import open_project, reconcile, run_async
+from orchestration.cli.interrupts import Interrupts
+from orchestration.cli.logs import logs_shown_by
+from orchestration.cli.output import (
+    console_for,
+    is_ascii_only,
+    is_live_terminal,
+    print_json,
+    print_lines,
+    width_of,
+)
+from orchestration.cli.place import Place, json_option, project_options
+from orchestration.project_file import load_project, resolve_variables
+from orchestration.task import EXECUTION_MODES, TaskStatus
+from orchestration.views.lines import Lines
+from orchestration.views.live import LiveTable
+from orchestration.views.plain import run_document
+from orchestration.views.screen import Screen
+from orchestration.views.summary import Ending, summary_lines
+from orchestration.views.wording import count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from orchestration.orchestrator import ProjectOrchestrator
+    from orchestration.project_file import ProjectFile
+    from orchestration.run_state import RunState
+    from orchestration.views.screen import Canvas
+
+__all__ = ["run", "run_project"]
+
+_EXIT_CODES = {"completed": 0, "waiting": 0, "failed": 1, "interrupted": 130, "cancelled": 130}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How to run, as typed."""
+
+    max_concurrent: int | None = None
+    variables: Sequence[str] = ()
+    mode: str | None = None
+    as_json: bool = False
+    verbosity: int = 0
+
+
+@click.command
+@project_options
+@click.option("--max-concurrent", type=click.IntRange(min=1), metavar="N", help="Run at most N tasks at once.")
+@click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="Give a variable of the project a value.")
+@click.option("--mode", type=click.Choice(EXECUTION_MODES), help="The mode of agents and tasks that name none.")
+@click.option("-v", "--verbose", "verbosity", count=True, help="Say more about what goes on; -vv says all.")
+@json_option
+def run(
+    place: Place,
+    *,
+    max_concurrent: int | None,
+    variables: tuple[str, ...],
+    mode: str | None,
+    verbosity: int,
+    as_json: bool,
+) -> int:
+    """Run the project; run again to resume.
+
+    Every task starts as soon as what it depends on is done. What was completed before is not done again; what failed is
+    tried again. Tasks that wait for a person do not hold the others. Everything is on the disk at once: a run that is
+    killed goes on where it was.
+
+    Ctrl-C lets the running tasks finish and then stops; pressed twice, it stops them now. SIGTERM stops them now.
+
+    On a terminal a table shows how things stand, elsewhere there is one line per change. With --json the lines go to
+    stderr, and stdout gets one document at the end. When whoever reads the output goes away, the run goes on.
+    """
+    options = RunOptions(
+        max_concurrent=max_concurrent, variables=variables, mode=mode, as_json=as_json, verbosity=verbosity
+    )
+    return run_project(place, options)
+
+
+def run_project(place: Place, options: RunOptions) -> int:
+    """Run a project and return the exit code.
+
+    Raises:
+        ProjectFileError: if the file or a variable is wrong.
+        StoreError: if the project is open elsewhere, or its state cannot be used.
+
+    """
+    project = load_project(place.path)
+    values = resolve_variables(project, _split(options.variables))
+    return run_async(_Run(place, project, options).main(values))
+
+
+class _Run:
+    """One run from the first line printed to the last."""
+
+    def __init__(self, place: Place, project: ProjectFile, options: RunOptions) -> None:
+        self._place = place
+        self._project = project
+        self._options = options
+        self._out = sys.stderr if options.as_json else sys.stdout
+        self._stopped_by = ""
+
+    async def main(self, variables: dict[str, str]) -> int:
+        async with open_project(self._project, variables=variables, mode=self._options.mode) as orchestrator:
+            with self._screen(orchestrator) as screen, logs_shown_by(screen, self._options.verbosity):
+                for task_id in reconcile(orchestrator, self._project.tasks):
+                    screen.say(f"task {task_id!r} is no longer in {self._place.file}; it was removed")
+                ending = await self._work(orchestrator, screen)
+            state = orchestrator.state
+        return self._finish(state, ending)
+
+    async def _work(self, orchestrator: ProjectOrchestrator, screen: Screen) -> Ending:
+        """Walk through the graph, with signals and requests looked after meanwhile."""
+        walk = asyncio.current_task()
+        assert walk is not None  # noqa: S101 -- a coroutine always runs in a task
+
+        def drain() -> None:
+            screen.say(self._drain_message(orchestrator.state))
+            orchestrator.drain()
+
+        def stop(why: str) -> None:
+            if not self._stopped_by:
+                self._stopped_by = why
+                screen.say(f"{why}: stopping now; what was running runs again next time")
+                walk.cancel()
+
+        folder = inbox.Inbox(inbox.inbox_path(self._project.root, self._project.project_id))
+        for request in await asyncio.to_thread(folder.discard_stale, time.time()):
+            screen.say(f"warning: nobody was there to take an earlier `{request}`; it was dropped, give it again")
+        stopping = asyncio.Event()
+        failure: Exception | None = None
+        ending = Ending(status="interrupted")
+        with Interrupts(drain=drain, stop=stop):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(inbox.serve(folder, orchestrator, stopping))
+                try:
+                    result = await orchestrator.execute_workflow(max_concurrent=self._limit)
+                    ending = Ending(status=result.status, totals=result.totals, problems=tuple(result.problems))
+                except asyncio.CancelledError:
+                    if not self._stopped_by or walk.uncancel():
+                        raise
+                except Exception as exc:  # noqa: BLE001 -- raised below, as it is: a group would wrap it
+                    failure = exc
+                finally:
+                    stopping.set()
+        if failure is not None:
+            raise failure
+        return ending
+
+    @property
+    def _limit(self) -> int | None:
+        return self._options.max_concurrent or self._project.max_concurrent
+
+    @contextmanager
+    def _screen(self, orchestrator: ProjectOrchestrator) -> Iterator[Screen]:
+        canvas: Canvas
+        if is_live_terminal(self._out):
+            canvas = LiveTable(console_for(self._out))
+        else:
+            canvas = Lines(self._out, messages=sys.stderr)
+        with Screen(canvas) as screen:
+            unsubscribe = orchestrator.subscribe(screen.on_fact)
+            try:
+                yield screen
+            finally:
+                unsubscribe()
+
+    def _drain_message(self, state: RunState) -> str:
+        running = sum(known.status is TaskStatus.IN_PROGRESS for known in state.tasks.values())
+        if not running:
+            return "stopping"
+        return (
+            f"stopping: {count(running, 'running task')} may finish, no other starts. Ctrl-C again stops "
+            f"{'it' if running == 1 else 'them'} now. Go on later with: {self._place.command('run')}"
+        )
+
+    def _finish(self, state: RunState, ending: Ending) -> int:
+        code = _EXIT_CODES[ending.status]
+        if ending.problems and code == 0:
+            code = 1
+        if self._options.as_json:
+            print_json(run_document(state, ending, exit_code=code))
+        else:
+            lines = summary_lines(
+                state,
+                ending,
+                command=self._place.command,
+                width=width_of(sys.stdout),
+                ascii_only=is_ascii_only(sys.stdout),
+            )
+            print_lines(lines)
+        return code
+
+
+def _split(variables: Sequence[str]) -> dict[str, str]:
+    """Read `NAME=VALUE` pairs.
+
+    Raises:
+        click.UsageError: if one is not such a pair, or a name is given twice.
+
+    """
+    given: dict[str, str] = {}
+    for pair in variables:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"--var is {pair!r}, expected NAME=VALUE, such as --var audience=developers")
+        if name in given:
+            raise click.UsageError(f"--var {name!r} is given twice; give each variable once")
+        given[name] = value
+    return given

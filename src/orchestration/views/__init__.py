@@ -1,0 +1,1 @@
+"""Readers of facts: what a person sees of a project. Nothing in here changes anything."""

@@ -1,0 +1,121 @@
+"""The run as plain lines, one per change of a task's state, for logs and pipes."""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING
+
+from orchestration import events as ev
+from orchestration.task import TaskStatus
+from orchestration.views import wording
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from orchestration.run_state import RunState, TaskState
+
+__all__ = ["Lines", "describe"]
+
+
+class Lines:
+    """Writes each change as `14:03:22  draft  done  2.1 s  412 tokens  $0.0031`; messages go to `messages`."""
+
+    def __init__(self, out: IO[str], *, messages: IO[str]) -> None:
+        self._out = out
+        self._messages = messages
+
+    def draw(self, news: Sequence[ev.Event | str], state: RunState) -> None:
+        """Write the lines there are and flush once."""
+        lines: list[str] = []
+        for item in news:
+            if isinstance(item, str):
+                self._flush(lines)
+                print(item, file=self._messages, flush=True)
+            elif text := describe(item, state):
+                lines.append(f"{item.at.astimezone():%H:%M:%S}  {text}\n")
+        self._flush(lines)
+
+    def close(self) -> None:
+        """Write nothing more; there is nothing to put back."""
+
+    def _flush(self, lines: list[str]) -> None:
+        if lines:
+            self._out.write("".join(lines))
+            self._out.flush()
+            lines.clear()
+
+
+def describe(event: ev.Event, state: RunState) -> str:
+    """Return the line for a fact, without its time; empty for facts that change no task's state."""
+    words = _LINES.get(type(event))
+    if words is None:
+        return ""
+    known = state.tasks.get(getattr(event, "task_id", ""))
+    return _SEPARATOR.join(part for part in words(event, known) if part)
+
+
+_SEPARATOR = "  "
+
+
+def _started(event: ev.TaskStarted, _known: TaskState | None) -> list[str]:
+    attempt = f"attempt {event.attempt}" if event.attempt > 1 else ""
+    return [event.task_id, "running", event.agent, attempt]
+
+
+def _retrying(event: ev.TaskRetrying, _known: TaskState | None) -> list[str]:
+    wait = f"attempt {event.attempt} in {wording.duration(event.delay_s)}"
+    return [event.task_id, "running", wait, f"{event.kind.value}: {wording.one_line(event.error)}"]
+
+
+def _waiting(event: ev.TaskWaiting, _known: TaskState | None) -> list[str]:
+    commands = f"orchestrate answer {event.task_id}"
+    if event.need == "approval":
+        commands = f"orchestrate show {event.task_id}, then approve or reject"
+    return [event.task_id, wording.WORDS[TaskStatus.WAITING], commands]
+
+
+def _completed(event: ev.TaskCompleted, known: TaskState | None) -> list[str]:
+    by = "" if event.by == "agent" else f"by {'a person' if event.by == 'person' else 'the caller'}"
+    return [event.task_id, "done", by, wording.duration(event.result.duration_s), *_spent(known)]
+
+
+def _failed(event: ev.TaskFailed, known: TaskState | None) -> list[str]:
+    took = wording.duration(event.result.duration_s)
+    return [event.task_id, "failed", took, *_spent(known), wording.one_line(event.result.error)]
+
+
+def _spent(known: TaskState | None) -> list[str]:
+    if known is None or not known.spend.calls:
+        return []
+    used = known.spend.input_tokens + known.spend.output_tokens
+    return [f"{wording.tokens(used)} tokens", wording.money(known.spend)]
+
+
+def _simple(word: str) -> Callable[[ev.TaskCancelled | ev.TaskInterrupted, TaskState | None], list[str]]:
+    def words(event: ev.TaskCancelled | ev.TaskInterrupted, _known: TaskState | None) -> list[str]:
+        return [event.task_id, word]
+
+    return words
+
+
+def _rejected(event: ev.TaskRejected, _known: TaskState | None) -> list[str]:
+    return [event.task_id, "draft rejected", wording.one_line(event.comment)]
+
+
+def _reset(event: ev.TaskReset, _known: TaskState | None) -> list[str]:
+    shown = 10
+    more = f" and {len(event.task_ids) - shown:,} more" if len(event.task_ids) > shown else ""
+    return [", ".join(event.task_ids[:shown]) + more, "pending again", event.reason]
+
+
+# Each function takes the fact it is listed under, which a dict's type cannot say.
+_LINES: dict[type, Callable[..., list[str]]] = {
+    ev.TaskStarted: _started,
+    ev.TaskRetrying: _retrying,
+    ev.TaskWaiting: _waiting,
+    ev.TaskCompleted: _completed,
+    ev.TaskFailed: _failed,
+    ev.TaskCancelled: _simple("cancelled"),
+    ev.TaskInterrupted: _simple("interrupted, runs again when resumed"),
+    ev.TaskRejected: _rejected,
+    ev.TaskReset: _reset,
+}

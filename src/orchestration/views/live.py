@@ -1,0 +1,65 @@
+"""The run as a table that is redrawn in place: what runs, what waits, what went wrong, and the totals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from orchestration.journal import now
+from orchestration.task import TaskStatus
+from orchestration.views import table
+from orchestration.views.model import view
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from rich.console import Console
+
+    from orchestration.events import Event
+    from orchestration.run_state import RunState
+
+__all__ = ["ROWS_MAX", "LiveTable", "frame"]
+
+ROWS_MAX = 40
+# Around the rows: the counts, the totals, the line of what is hidden, the hint, and one so that nothing scrolls.
+_OTHER_LINES = 5
+
+
+class LiveTable:
+    """Draws on a terminal; messages are printed above the table. Erases itself when closed."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._ascii_only = not console.encoding.lower().startswith("utf")
+        self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
+        self._live.start()
+
+    def draw(self, news: Sequence[Event | str], state: RunState) -> None:
+        """Print the messages, then the table as it stands."""
+        for item in news:
+            if isinstance(item, str):
+                self._console.print(Text(item), highlight=False)
+        width, height = self._console.size
+        self._live.update(frame(state, now(), width=width, height=height, ascii_only=self._ascii_only), refresh=True)
+
+    def close(self) -> None:
+        """Erase the table and show the cursor again."""
+        self._live.stop()
+
+
+def frame(state: RunState, at: datetime, *, width: int, height: int, ascii_only: bool = False) -> Group:
+    """Return one picture of the run, never taller than the terminal."""
+    room = max(height - _OTHER_LINES, 1)
+    seen = view(state, at, rows_max=min(room, ROWS_MAX))
+    lines = table.task_lines(seen, width=width, ascii_only=ascii_only)
+    if seen.hidden:
+        lines.append(Text(f"{'...' if ascii_only else '…'} and {seen.hidden:,} more", "dim"))
+    lines.append(table.counts_line(seen, ascii_only=ascii_only))
+    lines.append(table.totals_line(seen.spend, seen.elapsed_s))
+    if TaskStatus.IN_PROGRESS in seen.counts:
+        lines.append(Text("Ctrl-C: let what runs finish, then stop. Everything is kept; run again to go on.", "dim"))
+    return Group(*lines)

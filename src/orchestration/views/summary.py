@@ -1,0 +1,113 @@
+"""What a run came to, as lines to print at its end: the table, the totals, what went wrong, what to do next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from orchestration.journal import now
+from orchestration.task import TaskStatus
+from orchestration.views import table, wording
+from orchestration.views.advice import next_step, person_steps
+from orchestration.views.live import ROWS_MAX
+from orchestration.views.model import ProjectView, view
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from orchestration.events import RunStatus
+    from orchestration.orchestrator import Totals
+    from orchestration.run_state import RunState, TaskState
+
+    Command = Callable[..., str]
+
+__all__ = ["Ending", "problem_lines", "summary_lines", "waiting_lines"]
+
+_LISTED_MAX = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a run ended. `totals` is None when it was stopped before it could count."""
+
+    status: RunStatus
+    totals: Totals | None = None
+    problems: Sequence[str] = ()
+
+
+def summary_lines(
+    state: RunState,
+    ending: Ending,
+    *,
+    command: Command,
+    width: int | None,
+    ascii_only: bool = False,
+) -> list[Text]:
+    """Return the end of a run: the table, the totals, what went wrong, what waits for a person."""
+    seen = view(state, now(), rows_max=ROWS_MAX)
+    lines = table.task_lines(seen, width=width, ascii_only=ascii_only)
+    if seen.hidden:
+        lines.append(Text(f"... and {wording.count(seen.hidden, 'more task')}: {command('status', '--all')}", "dim"))
+    lines += [Text(), _headline(seen, ending, command)]
+    if ending.totals is not None:
+        lines.append(table.totals_line(ending.totals.spend, ending.totals.duration_s, what="this run:"))
+        if seen.spend.calls > ending.totals.spend.calls:
+            lines.append(table.totals_line(seen.spend, None, what="in all:"))
+    lines += [Text(f"problem: {problem}", "bold red") for problem in ending.problems]
+    lines += problem_lines(state, command)
+    lines += waiting_lines(state, command)
+    return lines
+
+
+def problem_lines(state: RunState, command: Command) -> list[Text]:
+    """Return what failed, why, and what to do about it."""
+    failed = [known for known in state.ordered() if known.status is TaskStatus.FAILED]
+    lines: list[Text] = []
+    for known in failed[:_LISTED_MAX]:
+        kind = known.result.failure_kind if known.result else None
+        error = wording.one_line(known.result.error if known.result else known.last_error, 300)
+        lines.append(Text.assemble((f"failed: {known.task.task_id}", "bold red"), f"  {kind or ''}: {error}"))
+        if step := next_step(known):
+            lines.append(Text(f"  what to do: {step}"))
+    lines += _more(len(failed), "failed task", command("status", "--all"))
+    if failed:
+        lines.append(Text(f"  details: {command('show', failed[0].task.task_id)}"))
+        lines.append(Text(f"  try again: {command('run')}"))
+    return lines
+
+
+def waiting_lines(state: RunState, command: Command) -> list[Text]:
+    """Return what waits for a person, and the commands to type."""
+    waiting = [known for known in state.ordered() if known.status is TaskStatus.WAITING]
+    lines = [line for known in waiting[:_LISTED_MAX] for line in _waiting(known, command)]
+    return lines + _more(len(waiting), "waiting task", command("status", "--all"))
+
+
+def _waiting(known: TaskState, command: Command) -> list[Text]:
+    need = "your approval of its draft" if known.need == "approval" else "your answer"
+    head = Text.assemble((f"waits for you: {known.task.task_id}", "bold yellow"), f"  needs {need}")
+    return [head, *(Text(f"  {step}") for step in person_steps(known, command))]
+
+
+def _more(total: int, noun: str, where: str) -> list[Text]:
+    return [Text(f"... and {wording.count(total - _LISTED_MAX, noun)} more: {where}")] if total > _LISTED_MAX else []
+
+
+def _headline(seen: ProjectView, ending: Ending, command: Command) -> Text:
+    total = sum(seen.counts.values())
+    left = total - seen.counts.get(TaskStatus.COMPLETED, 0)
+    match ending.status:
+        case "completed":
+            return Text(
+                f"All {wording.count(total, 'task')} done." if total else "The project has no tasks.", "bold green"
+            )
+        case "waiting":
+            waiting = seen.counts.get(TaskStatus.WAITING, 0)
+            return Text(f"Nothing more can run: {wording.count(waiting, 'task')} for you to decide.", "bold yellow")
+        case "failed":
+            return Text.assemble(("The run failed: ", "bold red"), table.counts_line(seen))
+        case _:
+            how = "Cancelled" if ending.status == "cancelled" else "Stopped before the end"
+            return Text(f"{how}: {wording.count(left, 'task')} left. Go on with: {command('run')}", "bold yellow")

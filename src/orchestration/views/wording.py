@@ -1,0 +1,118 @@
+"""How things are said to a person: states, durations, money, and text of others made safe to print. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from orchestration.task import TaskStatus
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from orchestration.run_state import Spend
+
+__all__ = [
+    "ASCII_SYMBOLS",
+    "STYLES",
+    "SYMBOLS",
+    "WORDS",
+    "count",
+    "duration",
+    "money",
+    "one_line",
+    "printable",
+    "tokens",
+]
+
+# One cell wide in every terminal; the word beside it says the same, so that neither colour nor symbol is needed.
+SYMBOLS = {
+    TaskStatus.PENDING: "·",
+    TaskStatus.IN_PROGRESS: "●",
+    TaskStatus.WAITING: "?",
+    TaskStatus.COMPLETED: "✓",
+    TaskStatus.FAILED: "✗",
+    TaskStatus.BLOCKED: "⊘",
+    TaskStatus.CANCELLED: "–",  # noqa: RUF001 -- wider than a hyphen on purpose
+}
+ASCII_SYMBOLS = dict(zip(SYMBOLS, ".>?+x#-", strict=True))
+
+WORDS = {
+    TaskStatus.PENDING: "pending",
+    TaskStatus.IN_PROGRESS: "running",
+    TaskStatus.WAITING: "waits for you",
+    TaskStatus.COMPLETED: "done",
+    TaskStatus.FAILED: "failed",
+    TaskStatus.BLOCKED: "blocked",
+    TaskStatus.CANCELLED: "cancelled",
+}
+STYLES = {
+    TaskStatus.PENDING: "dim",
+    TaskStatus.IN_PROGRESS: "cyan",
+    TaskStatus.WAITING: "bold yellow",
+    TaskStatus.COMPLETED: "green",
+    TaskStatus.FAILED: "bold red",
+    TaskStatus.BLOCKED: "red",
+    TaskStatus.CANCELLED: "magenta",
+}
+
+_MINUTE, _HOUR = 60, 3600
+# Everything a terminal could take for a command, but for line breaks and tabs; and what reverses or hides text.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_BLANK = re.compile(r"\s+")
+
+
+def duration(seconds: float | None) -> str:
+    """Say how long: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 14 min`; empty when unknown."""
+    if seconds is None:
+        return ""
+    if seconds < 9.95:  # noqa: PLR2004 -- below ten seconds the tenths matter
+        return f"{max(seconds, 0):.1f} s"
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE:02} s"
+    return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02} min"
+
+
+def tokens(number: int) -> str:
+    """Say how many tokens: `812`, `12.4k`, `1.2M`."""
+    if number < 1_000:  # noqa: PLR2004
+        return str(number)
+    if number < 999_950:  # noqa: PLR2004 -- from here on it would round to 1000.0k
+        return f"{number / 1_000:.1f}k"
+    return f"{number / 1_000_000:.1f}M"
+
+
+def money(spend: Spend) -> str:
+    """Say what it cost; an unknown price is said, never taken for nothing. Empty when no model was called."""
+    if not spend.calls:
+        return ""
+    if not spend.unpriced_calls:
+        return _dollars(spend.cost_usd)
+    return f"≥ {_dollars(spend.cost_usd)}" if spend.cost_usd else "unknown"
+
+
+def count(number: int, noun: str) -> str:
+    """Say how many, in the right form: `1 task`, `1,200 tasks`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def printable(text: str) -> str:
+    """Return text of others with everything a terminal might obey made visible; lines and tabs stay."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text.replace("\r\n", "\n"))
+
+
+def one_line(text: str, chars: int = 120) -> str:
+    """Return the beginning of a text on one printable line, cut with an ellipsis."""
+    # Cut before the expensive part: an output may be megabytes long.
+    flat = printable(_BLANK.sub(" ", text[: chars * 4]).strip())
+    return flat if len(flat) <= chars and len(text) <= chars * 4 else flat[: chars - 1].rstrip() + "…"
+
+
+def _dollars(amount: Decimal) -> str:
+    """Two significant digits below a cent, cents above."""
+    if amount == 0:
+        return "$0"
+    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.4f}"
