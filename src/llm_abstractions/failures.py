@@ -193,7 +193,7 @@ def read_status_error(exc: Exception, *codes: str | None) -> Failure:
 
 def read_sdk_error(exc: Exception, package: str, kinds: Mapping[str, FailureKind]) -> Failure | None:
     """Read an exception of an SDK by the nearest of its classes that `kinds` names; None when there is none."""
-    own = [cls.__name__ for cls in type(exc).__mro__ if cls.__module__.startswith(f"{package}.")]
+    own = [cls.__name__ for cls in type(exc).__mro__ if cls.__module__.partition(".")[0] == package]
     kind = next((kinds[name] for name in own if name in kinds), None)
     if kind is None:
         return None
@@ -231,7 +231,7 @@ def transport_failure(exc: BaseException) -> Failure | None:
 
 
 def _transport_kind(exc: BaseException) -> FailureKind | None:
-    import aiohttp  # noqa: PLC0415 - whoever raised is loaded already; importing this module must load neither
+    import aiohttp.http_exceptions  # noqa: PLC0415 - whoever raised is loaded already; importing us must load neither
     import httpx2  # noqa: PLC0415
 
     table: tuple[tuple[tuple[type[BaseException], ...], FailureKind], ...] = (
@@ -243,7 +243,7 @@ def _transport_kind(exc: BaseException) -> FailureKind | None:
         ((httpx2.TooManyRedirects, httpx2.CookieConflict), FailureKind.BAD_REQUEST),
         ((aiohttp.ContentTypeError, httpx2.DecodingError), FailureKind.BAD_OUTPUT),
         ((httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError), FailureKind.CONNECTION),
-        ((OSError, EOFError), FailureKind.CONNECTION),
+        ((aiohttp.http_exceptions.HttpProcessingError, OSError, EOFError), FailureKind.CONNECTION),
         ((ValueError,), FailureKind.BAD_OUTPUT),
     )
     return next((kind for classes, kind in table if isinstance(exc, classes)), _closed_by_us(exc))

@@ -197,12 +197,12 @@ class SdkLlm(BaseLlm):
             raise self._error(redact(failure, self._api_key)) from cause
 
     def _sdk_fault(self, exc: Exception) -> Failure | None:
-        """Read what an SDK stumbled over: none of its own errors, but raised in its code, so by an odd answer."""
+        """Read what is none of an SDK's usual errors but was made or raised in its code: it stumbled over an answer."""
         packages = {module.partition(".")[0] for module in self.vendor.modules}
-        frames = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(exc.__traceback__))
-        if packages.isdisjoint(name.partition(".")[0] for name in frames):
+        places = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(exc.__traceback__)]
+        if packages.isdisjoint(place.partition(".")[0] for place in [*places, type(exc).__module__]):
             return None
-        return Failure(kind=FailureKind.BAD_OUTPUT, message=f"the SDK cannot read the answer: {exc!r}")
+        return Failure(kind=FailureKind.BAD_OUTPUT, message=f"the SDK stumbled over the answer: {exc!r}")
 
     def _error(self, failure: Failure, *, answer: Completion | None = None) -> LlmError:
         return error_from(failure, provider=self.vendor.name, model=self.model, answer=answer)

@@ -230,7 +230,7 @@ async def test_a_number_as_the_code_of_an_error_event_is_its_status(wire, server
 async def test_an_error_event_the_sdk_stumbles_over_is_bad_output(wire, server, llm):
     server.streams(b'data: {"error": {"message": "no code"}}\n\n')
 
-    with pytest.raises(BadOutputError, match="the SDK cannot read the answer"):
+    with pytest.raises(BadOutputError, match="the SDK stumbled over the answer"):
         await llm.generate_content_async(USER, on_text=lambda _: None)
 
 
