@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from orchestration.errors import DuplicateError, InvalidTaskError, UnknownAgentError
-from orchestration.task import check_mode, check_name
+from orchestration.task import check_mode, check_name, is_count, is_duration
 
 __all__ = ["LLM_TYPES", "AgentConfig", "AgentRegistry", "AgentType"]
 
@@ -62,7 +62,7 @@ class _Options:
     base_url: str | None = None
     api_key_env: str | None = None
     model_path: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold a key
     extras: Mapping[str, Any] = field(default_factory=dict)
     # scripts and programs: the command and its arguments; Python: "module:function"
     command: tuple[str, ...] = ()
@@ -99,12 +99,16 @@ class AgentConfig(_Options, _Named):
             ) from None
         if self.mode is not None:
             check_mode(self.mode)
-        object.__setattr__(self, "capabilities", tuple(self.capabilities))
-        object.__setattr__(self, "command", tuple(self.command))
-        for name in ("max_concurrent", "timeout_s", "max_attempts", "max_tokens"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InvalidTaskError(f"agent {self.name!r}: {name} is {value!r}, expected a number above 0")
+        for name in ("capabilities", "command"):
+            words = getattr(self, name)
+            if isinstance(words, str) or not all(isinstance(word, str) for word in words):
+                raise InvalidTaskError(f"agent {self.name!r}: {name} is {words!r}, expected a sequence of words")
+            object.__setattr__(self, name, tuple(words))
+        for name in ("max_concurrent", "max_attempts", "max_tokens"):
+            if not is_count(value := getattr(self, name)):
+                raise InvalidTaskError(f"agent {self.name!r}: {name} is {value!r}, expected a whole number above 0")
+        if not is_duration(self.timeout_s):
+            raise InvalidTaskError(f"agent {self.name!r}: timeout_s is {self.timeout_s!r}, expected a number above 0")
 
     @property
     def concurrency_limit(self) -> int | None:

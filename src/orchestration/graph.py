@@ -13,7 +13,7 @@ from orchestration.errors import CycleError, DependencyError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["check", "dependents", "downstream", "topological_order", "upstream"]
+__all__ = ["check", "dependents", "downstream", "topological_order"]
 
 _SHOWN = 20
 
@@ -70,11 +70,6 @@ def downstream(starts: Iterable[str], edges: Mapping[str, Sequence[str]]) -> lis
                 reached.append(name)
                 queue.append(name)
     return reached
-
-
-def upstream(task_id: str, dependencies: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return everything a task depends on, directly or not, nearest first."""
-    return downstream([task_id], dependencies)
 
 
 def _describe_unknown(task: str, name: str, known: Iterable[str]) -> str:

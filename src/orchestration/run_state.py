@@ -282,7 +282,9 @@ def _outcome(status: TaskStatus) -> Callable[[RunState, ev.TaskCompleted | ev.Ta
 
 def _cancelled(state: RunState, event: ev.TaskCancelled) -> RunState:
     known = _check(state, event, event.task_id)
-    return _put(state, _replace(known, status=TaskStatus.CANCELLED, ended_at=event.at, need="", retry_at=None))
+    return _put(
+        state, _replace(known, status=TaskStatus.CANCELLED, ended_at=event.at, result=None, need="", retry_at=None)
+    )
 
 
 def _interrupted(state: RunState, event: ev.TaskInterrupted) -> RunState:

@@ -5,12 +5,16 @@ Knows nothing of agents' configuration, of scheduling or of where anything is st
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping  # noqa: TC003 -- msgspec reads the annotations at run time
-from dataclasses import KW_ONLY, asdict, dataclass, field, fields
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import KW_ONLY, asdict, dataclass, field
+from datetime import datetime  # noqa: TC003 -- msgspec reads the annotations at run time
 from enum import Enum, IntEnum, StrEnum
+from pathlib import PurePath
 from typing import Any, TypeVar
+
+import msgspec
 
 from orchestration.errors import InvalidTaskError
 
@@ -24,6 +28,8 @@ __all__ = [
     "TaskStatus",
     "check_mode",
     "check_name",
+    "is_count",
+    "is_duration",
 ]
 
 EXECUTION_MODES = ("interactive", "api", "hybrid")
@@ -117,26 +123,25 @@ class AgentTask:
 
     def __post_init__(self) -> None:
         check_name("task id", self.task_id)
-        if not isinstance(self.title, str):
-            raise InvalidTaskError(f"task {self.task_id!r}: title is {self.title!r}, expected text")
+        for name, is_right, expected in _FIELDS:
+            if not is_right(value := getattr(self, name)):
+                raise InvalidTaskError(f"task {self.task_id!r}: {name} is {value!r}, expected {expected}")
+        _set(self, "metadata", dict(self.metadata))  # the caller may go on to use the mapping for something else
         _set(self, "dependencies", self._clean_dependencies())
         _set(self, "priority", _as_enum(self, "priority", self.priority, TaskPriority))
         _set(self, "status", _as_enum(self, "status", self.status, TaskStatus))
         if self.mode is not None:
             check_mode(self.mode)
-        for name in ("timeout_s", "max_attempts", "max_tokens"):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, int | float) and value > 0):
-                raise InvalidTaskError(f"task {self.task_id!r}: {name} is {value!r}, expected a number above 0")
 
     def _clean_dependencies(self) -> tuple[str, ...]:
         """Return the dependencies as a tuple without repeats, in the order given."""
         given = self.dependencies
-        if isinstance(given, str) or not all(isinstance(name, str) for name in given):
+        names = tuple(dict.fromkeys(given)) if isinstance(given, Iterable) and not isinstance(given, str) else (None,)
+        if not all(isinstance(name, str) for name in names):
             raise InvalidTaskError(
                 f"task {self.task_id!r}: dependencies is {given!r}, expected task ids such as ('outline',)"
             )
-        return tuple(dict.fromkeys(given))
+        return names
 
 
 @dataclass(frozen=True)
@@ -186,13 +191,8 @@ class ExecutionResult:
             InvalidTaskError: if `task_id` is missing or a value cannot be read.
 
         """
-        known = {f.name: plain[f.name] for f in fields(cls) if f.name in plain}
         try:
-            known["status"] = ExecutionStatus(known.get("status", ExecutionStatus.PENDING))
-            for name in ("started_at", "completed_at"):
-                if known.get(name) is not None:
-                    known[name] = datetime.fromisoformat(known[name])
-            return cls(**known)
+            return msgspec.convert(dict(plain), cls)
         except (TypeError, ValueError) as exc:
             raise InvalidTaskError(f"not an execution result: {dict(plain)!r} ({exc})") from exc
 
@@ -225,6 +225,58 @@ def check_mode(mode: str) -> None:
         raise InvalidTaskError(
             f"unknown execution mode {mode!r}; expected one of {', '.join(map(repr, EXECUTION_MODES))}"
         )
+
+
+def is_count(value: object) -> bool:
+    """Tell whether it is a whole number above 0, or None."""
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0)
+
+
+def is_duration(value: object) -> bool:
+    """Tell whether it is a finite number above 0, or None."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_optional_text(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _is_optional_mapping(value: object) -> bool:
+    return value is None or isinstance(value, Mapping)
+
+
+def _is_inner_path(value: object) -> bool:
+    """Tell whether a path stays below where it starts; symbolic links are looked at when the file is written."""
+    if value is None:
+        return True
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    path = PurePath(value)
+    return bool(path.name) and not path.is_absolute() and ".." not in path.parts
+
+
+# What a stored fact must be able to say again; `msgspec` checks the same when it reads one.
+_FIELDS: tuple[tuple[str, Callable[[object], bool], str], ...] = (
+    ("title", _is_text, "text"),
+    ("description", _is_text, "text"),
+    ("agent", _is_optional_text, "the name of an agent"),
+    ("prompt", _is_optional_text, "text"),
+    ("system", _is_optional_text, "text"),
+    ("metadata", _is_mapping, "a mapping"),
+    ("output_schema", _is_optional_mapping, "a JSON Schema as a mapping"),
+    ("output_file", _is_inner_path, "a path inside the project's folder, such as 'out/report.md'"),
+    ("max_tokens", is_count, "a whole number above 0"),
+    ("max_attempts", is_count, "a whole number above 0"),
+    ("timeout_s", is_duration, "a number above 0"),
+)
 
 
 def _as_enum(task: AgentTask, name: str, value: E, enum: type[E]) -> E:
