@@ -87,9 +87,11 @@ class Definition:
             raise DuplicateError(
                 f"task {task_id!r} was added already with a different definition; give one of the two another id"
             )
-        self._refuse_cycle(task)
-        self._journal.record(ev.TaskChanged(at=now(), task=_as_new(task)))
+        if not set(task.dependencies) <= set(known.task.dependencies):
+            self._refuse_cycle(task)
+        # Before the change: a crash between the two facts must not leave the dependents with what the old one came to.
         again = self.reset(task_id, reason="definition changed") if known.status is TaskStatus.COMPLETED else []
+        self._journal.record(ev.TaskChanged(at=now(), task=_as_new(task)))
         _log.warning(
             "task %r changed since the last run; tasks that run again: %s",
             task_id,
@@ -101,10 +103,18 @@ class Definition:
         if self._wanted is None:
             self._wanted = {name for names in self.edges().values() for name in names}
         self._wanted.update(task.dependencies)
-        if task.task_id in self._wanted:
-            edges = self.edges() | {task.task_id: task.dependencies}
-            around = [task.task_id, *graph.upstream(task.task_id, edges)]
-            graph.topological_order({name: edges.get(name, ()) for name in around})
+        if task.task_id not in self._wanted:
+            return
+        tasks = self._journal.state.tasks
+        around = {task.task_id: task.dependencies}
+        unseen = list(task.dependencies)
+        while unseen:
+            name = unseen.pop()
+            if name not in around:
+                known = tasks.get(name)
+                around[name] = known.task.dependencies if known else ()
+                unseen.extend(around[name])
+        graph.topological_order(around)
 
 
 def _as_new(task: AgentTask) -> AgentTask:
@@ -117,7 +127,7 @@ def _is_same(known: AgentTask, task: AgentTask) -> bool:
         return True
     try:
         return _plain(known) == _plain(task)
-    except (TypeError, ValueError):  # kept in memory, metadata may be what JSON cannot say
+    except (TypeError, ValueError, RecursionError):  # kept in memory, metadata may be what JSON cannot say
         return False
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -39,9 +41,14 @@ class Journal:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._is_open = False
+        self._is_loaded = False
+        self._has_leftovers = False
+        self._loading = threading.Lock()
         self._state = RunState()
         self._schedule = Schedule()
         self._subscribers: list[Subscriber] = []
+        self._unpublished: deque[tuple[ev.Event, RunState]] = deque()
+        self._is_publishing = False
         self._last = 0
 
     @property
@@ -61,19 +68,21 @@ class Journal:
             StoreError: if the store cannot be opened or read.
 
         """
-        if self._is_open:
-            return
-        self._state = fold(self._store.load())
-        self._schedule = Schedule()
-        self._is_open = True
-        for known in self._state.ordered():
-            if known.status is TaskStatus.IN_PROGRESS:
-                self.record(ev.TaskInterrupted(at=now(), task_id=known.task.task_id))
+        if not self._is_open:
+            self._load()
+        self._interrupt_leftovers()
 
     async def open_async(self) -> None:
         """Do the same without blocking the event loop."""
         if not self._is_open:
-            await asyncio.to_thread(self.open)
+            await asyncio.to_thread(self._load)
+        self._interrupt_leftovers()
+
+    def look(self) -> RunState:
+        """Return the state to read from: the present one, or the last known one of a project that was closed."""
+        if not self._is_loaded:
+            self.open()
+        return self._state
 
     def record(self, event: ev.Event) -> int:
         """Add one fact: refuse it if illegal, queue it to be written, make it visible. Returns its number.
@@ -88,7 +97,9 @@ class Journal:
         self._state = state
         self._schedule.update(state, event)
         if self._subscribers:
-            self._publish(event)
+            self._unpublished.append((event, state))
+            if not self._is_publishing:
+                self._publish()
         return self._last
 
     async def durable(self, seq: int | None = None) -> None:
@@ -115,7 +126,8 @@ class Journal:
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call `subscriber(fact, state)` after each fact; returns the function that ends it.
 
-        Subscribers must return quickly. One that raises is logged and detached: a view's mistake never stops a run.
+        Each sees the facts in order, with the state after each; what a subscriber records itself comes next. It must
+        return quickly. One that raises is logged and detached: a view's mistake never stops a run.
         """
         self._subscribers.append(subscriber)
 
@@ -130,10 +142,40 @@ class Journal:
         self._is_open = False
         await self._store.aclose()
 
-    def _publish(self, event: ev.Event) -> None:
-        for subscriber in list(self._subscribers):
-            try:
-                subscriber(event, self._state)
-            except Exception:  # noqa: BLE001 -- any mistake of a view: it is logged with its traceback and detached
-                _log.exception("a subscriber failed and was detached", extra={"action": "subscriber_failed"})
+    def _load(self) -> None:
+        """Read the facts; on any thread, once, however many ask at the same time."""
+        with self._loading:
+            if self._is_open:
+                return
+            self._state = fold(self._store.load())
+            self._schedule = Schedule()
+            self._has_leftovers = self._is_loaded = self._is_open = True
+
+    def _interrupt_leftovers(self) -> None:
+        """Record what the last orchestrator was doing when it ended; on the thread of the callers."""
+        if not self._has_leftovers:
+            return
+        self._has_leftovers = False
+        for known in self._state.ordered():
+            if known.status is TaskStatus.IN_PROGRESS:
+                self.record(ev.TaskInterrupted(at=now(), task_id=known.task.task_id))
+        if self._state.run_id and self._state.run_status is None:
+            self.record(ev.RunEnded(at=now(), run_id=self._state.run_id, status="interrupted"))
+
+    def _publish(self) -> None:
+        self._is_publishing = True
+        try:
+            while self._unpublished:
+                event, state = self._unpublished.popleft()
+                for subscriber in tuple(self._subscribers):
+                    self._tell(subscriber, event, state)
+        finally:
+            self._is_publishing = False
+
+    def _tell(self, subscriber: Subscriber, event: ev.Event, state: RunState) -> None:
+        try:
+            subscriber(event, state)
+        except Exception:  # noqa: BLE001 -- any mistake of a view: it is logged with its traceback and detached
+            _log.exception("a subscriber failed and was detached", extra={"action": "subscriber_failed"})
+            if subscriber in self._subscribers:
                 self._subscribers.remove(subscriber)
