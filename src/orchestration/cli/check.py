@@ -1,16 +1,19 @@
-"""Commands that check without running anything: `validate`, `agents`, `doctor`, `schema`."""
+"""Commands about the project file alone: `validate` and `schema`."""
 
 from __future__ import annotations
 
-import click
+from pathlib import Path
 
-from orchestration.cli.output import print_json, print_lines
+import click
+import msgspec
+
+from orchestration.cli.output import print_json, print_lines, tell
 from orchestration.cli.place import Place, json_option, project_options
 from orchestration.errors import ProjectFileError
-from orchestration.project_file import load_project
+from orchestration.project_file import json_schema, load_project
 from orchestration.views.wording import count
 
-__all__ = ["validate"]
+__all__ = ["schema", "validate"]
 
 
 @click.command
@@ -34,3 +37,18 @@ def validate(place: Place, *, as_json: bool) -> int:
         tasks, agents = count(len(project.tasks), "task"), count(len(project.agents), "agent")
         print_lines([f"{place.path} is fine: {tasks}, {agents}."])
     return 0
+
+
+@click.command
+@click.option("-o", "--output", type=click.Path(dir_okay=False), metavar="FILE", help="Write it to FILE instead.")
+def schema(output: str | None) -> None:
+    """Print the JSON Schema of project files.
+
+    With it an editor completes and explains every key: put `# yaml-language-server: $schema=FILE` on the first line.
+    """
+    if output is None:
+        print_json(json_schema())
+        return
+    text = msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode()
+    Path(output).write_text(text + "\n", encoding="utf-8")
+    tell(f"wrote {output}")

@@ -28,8 +28,8 @@ COMMANDS = {
     "cancel": Entry("steer", "cancel", "Stop the run, or one task."),
     "reset": Entry("steer", "reset", "Forget what a task came to, so that it runs again."),
     "validate": Entry("check", "validate", "Check the project file and list all its mistakes."),
-    "agents": Entry("check", "agents", "List the agents and what each still needs."),
-    "doctor": Entry("check", "doctor", "Check this machine and the project's state."),
+    "agents": Entry("agents", "agents", "List the agents and what each still needs."),
+    "doctor": Entry("doctor", "doctor", "Check this machine and the project's state."),
     "schema": Entry("check", "schema", "Print the JSON Schema of project files."),
 }
 

@@ -13,11 +13,12 @@ from orchestration.orchestrator import ProjectOrchestrator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+    from pathlib import Path
 
     from orchestration.project_file import ProjectFile
     from orchestration.task import AgentTask
 
-__all__ = ["open_project", "reconcile", "run_async"]
+__all__ = ["open_project", "open_state", "reconcile", "run_async"]
 
 T = TypeVar("T")
 
@@ -52,6 +53,19 @@ async def open_project(
         project.root, project_id=project.project_id, registry=registry, executor=executor, variables=variables
     )
     async with executor, orchestrator:
+        yield orchestrator
+
+
+@asynccontextmanager
+async def open_state(root: Path, project_id: str) -> AsyncIterator[ProjectOrchestrator]:
+    """Open a project's state alone, to record a person's word; works while its file has mistakes.
+
+    Raises:
+        ProjectLockedError: if another orchestrator has it open.
+        StoreError: if its state cannot be read.
+
+    """
+    async with ProjectOrchestrator(root, project_id=project_id) as orchestrator:
         yield orchestrator
 
 

@@ -1,0 +1,122 @@
+"""What each agent of a project still needs before it can work, without calling or importing any of it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass
+from importlib.machinery import PathFinder
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from llm_abstractions.factory import LlmFactory
+from orchestration.agent_registry import LLM_TYPES, AgentConfig, AgentType
+from orchestration.cli.output import print_json, print_lines
+from orchestration.cli.place import Place, json_option, project_options
+from orchestration.project_file import load_project
+from orchestration.runners.script import STANDIN_SCRIPTS
+from orchestration.views.table import Cell, columns
+
+if TYPE_CHECKING:
+    from orchestration.project_file import ProjectFile
+
+__all__ = ["AgentReport", "agents", "inspect_agent"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentReport:
+    """One agent: what it is, whether it can work here, and if not, what to do about it (`fix`)."""
+
+    name: str
+    type: str
+    is_enabled: bool
+    model: str = ""
+    sdk: str = ""
+    is_ready: bool = True
+    note: str = ""
+    fix: str = ""
+
+
+@click.command
+@project_options
+@json_option
+def agents(place: Place, *, as_json: bool) -> None:
+    """List the agents and what each still needs.
+
+    Which SDK, key, model, script or module is missing and how to get it. Nobody is called; a key's value is never
+    shown.
+    """
+    project = load_project(place.path)
+    reports = [inspect_agent(agent, project) for agent in project.agents]
+    if as_json:
+        print_json({"agents": [asdict(report) for report in reports]})
+        return
+    if not reports:
+        print_lines([f"{place.path} names no agents"])
+        return
+    print_lines(columns([_cells(report) for report in reports]))
+
+
+def inspect_agent(agent: AgentConfig, project: ProjectFile) -> AgentReport:
+    """Say whether an agent can work on this machine."""
+    common: dict[str, Any] = {"name": agent.name, "type": agent.agent_type.value, "is_enabled": agent.enabled}
+    if agent.agent_type in LLM_TYPES:
+        return _inspect_model(agent, project, common)
+    if agent.agent_type is AgentType.HUMAN:
+        return AgentReport(**common, note="a person: orchestrate answer")
+    fix = _missing_function(agent, project.root) if agent.function else _missing_program(agent, project.root)
+    return AgentReport(**common, note=agent.function or " ".join(agent.command), is_ready=not fix, fix=fix)
+
+
+def _inspect_model(agent: AgentConfig, project: ProjectFile, common: dict[str, Any]) -> AgentReport:
+    path = None if agent.model_path is None else str(project.root / agent.model_path)
+    options = {"api_key_env": agent.api_key_env, "base_url": agent.base_url, "model_path": path}
+    status = LlmFactory.describe(agent.agent_type, **{name: given for name, given in options.items() if given})
+    sdk = f"{status.sdk} {status.sdk_version or '(not installed)'}" if status.sdk else ""
+    fix, note = status.fix or "", ""
+    script = None if project.scripts_dir is None else project.scripts_dir / STANDIN_SCRIPTS[agent.agent_type]
+    if fix and script is not None and script.is_file():
+        note, fix = f"the script {script.name} stands in; for the model itself: {fix}", ""
+    return AgentReport(
+        **common,
+        model=agent.model or (Path(path).name if path else status.default_model) or "",
+        sdk=sdk,
+        is_ready=not fix,
+        note=note or agent.base_url or "",
+        fix=fix,
+    )
+
+
+def _missing_function(agent: AgentConfig, root: Path) -> str:
+    """Look for the module without importing it: that would run the project's code."""
+    top = (agent.function or "").partition(":")[0].partition(".")[0]
+    if PathFinder.find_spec(top, [str(root)]) or find_spec(top):
+        return ""
+    return f"add the module {top!r} as {root / top}.py, or install the package that has it"
+
+
+def _missing_program(agent: AgentConfig, root: Path) -> str:
+    program = agent.command[0]
+    if "/" in program:
+        found = shutil.which(root / program)
+        return "" if found else f"add the program {str(root / program)!r} and make it executable (chmod +x)"
+    return "" if shutil.which(program) else f"install the program {program!r}, or put its folder on PATH"
+
+
+def _cells(report: AgentReport) -> list[Cell]:
+    if not report.is_enabled:
+        state, style = "- disabled", "dim"
+    elif report.is_ready:
+        state, style = "ready", "green"
+    else:
+        state, style = "needs", "bold red"
+    return [
+        (report.name, "bold"),
+        (report.type, ""),
+        (report.model, ""),
+        (report.sdk, "dim"),
+        (state, style),
+        (report.fix or report.note, ""),
+    ]

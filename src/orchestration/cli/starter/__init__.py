@@ -1,0 +1,1 @@
+"""The starter project that `orchestrate init` writes: package data."""
