@@ -18,18 +18,19 @@ OrchestrationError
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from orchestration.task import FailureKind
 
 __all__ = [
     "AttemptError",
     "CycleError",
     "DependencyError",
     "DuplicateError",
+    "FailureKind",
     "InvalidTaskError",
     "OrchestrationError",
     "ProjectFileError",
@@ -41,6 +42,24 @@ __all__ = [
     "UnknownAgentError",
     "UnknownTaskError",
 ]
+
+
+class FailureKind(StrEnum):
+    """Why an attempt failed. Stored with it; drives retry, fallback and resume (DESIGN decision 8)."""
+
+    RATE_LIMIT = "rate_limit"
+    QUOTA = "quota"
+    OVERLOADED = "overloaded"
+    CONNECTION = "connection"
+    TIMEOUT = "timeout"
+    AUTH = "auth"
+    CONTEXT_LENGTH = "context_length"
+    REFUSAL = "refusal"
+    TRUNCATED = "truncated"
+    BAD_OUTPUT = "bad_output"
+    BAD_REQUEST = "bad_request"
+    UNAVAILABLE = "unavailable"  # an SDK, a key or a script is missing: nothing was called
+    TASK_ERROR = "task_error"  # the worker itself said no: an exit code, an exception of the user's function
 
 
 class OrchestrationError(Exception):

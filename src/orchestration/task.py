@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from orchestration.errors import InvalidTaskError
+from orchestration.errors import FailureKind, InvalidTaskError
 
 __all__ = [
     "EXECUTION_MODES",
@@ -59,24 +59,6 @@ class TaskPriority(IntEnum):
     MEDIUM = 1
     HIGH = 2
     CRITICAL = 3
-
-
-class FailureKind(StrEnum):
-    """Why an attempt failed. Stored with it; drives retry, fallback and resume (DESIGN decision 8)."""
-
-    RATE_LIMIT = "rate_limit"
-    QUOTA = "quota"
-    OVERLOADED = "overloaded"
-    CONNECTION = "connection"
-    TIMEOUT = "timeout"
-    AUTH = "auth"
-    CONTEXT_LENGTH = "context_length"
-    REFUSAL = "refusal"
-    TRUNCATED = "truncated"
-    BAD_OUTPUT = "bad_output"
-    BAD_REQUEST = "bad_request"
-    UNAVAILABLE = "unavailable"  # an SDK, a key or a script is missing: nothing was called
-    TASK_ERROR = "task_error"  # the worker itself said no: an exit code, an exception of the user's function
 
 
 class ExecutionStatus(StrEnum):
