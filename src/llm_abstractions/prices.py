@@ -45,5 +45,7 @@ def _price(provider: str, model: str, usage: Usage) -> Decimal | None:
     except LookupError:
         _unknown.add((provider, model))
         return None
+    except ValueError:  # counts that contradict each other, as odd servers send them
+        return None
     finally:
         _state["is_loaded"] = True

@@ -13,7 +13,7 @@ from typing import ClassVar
 from llm_abstractions.base_llm import BaseLlm, TextStream
 from llm_abstractions.clients import ClientPool
 from llm_abstractions.errors import FailureKind, LlmError
-from llm_abstractions.failures import Failure, error_from, redact, transport_failure
+from llm_abstractions.failures import Failure, error_from, kind_of, redact, transport_failure
 from llm_abstractions.request import CallRequest, check_timeout_s, parse_request
 from llm_abstractions.types import Completion, FinishReason, Message, Outcome
 from llm_abstractions.vendor import DEFAULT_MODELS, Vendor
@@ -64,6 +64,7 @@ class SdkLlm(BaseLlm):
         self.base_url = _checked_url(base_url or self.vendor.find_base_url())
         self._headers = dict(headers or {})
         self.vendor.require_modules(self.model)
+        self._key_source = "api_key" if api_key else api_key_env or " or ".join(self.vendor.key_variables)
         self._api_key = self._find_key(api_key, api_key_env)
         self._own_clients = ClientPool() if clients is None else None
         self._clients = clients or self._own_clients or ClientPool()
@@ -204,8 +205,10 @@ class SdkLlm(BaseLlm):
             return None
         return Failure(kind=FailureKind.BAD_OUTPUT, message=f"the SDK stumbled over the answer: {exc!r}")
 
-    def _error(self, failure: Failure, *, answer: Completion | None = None) -> LlmError:
-        return error_from(failure, provider=self.vendor.name, model=self.model, answer=answer)
+    def _error(self, failure: Failure, *, answer: Completion | None = None, advice: str = "") -> LlmError:
+        if not advice and self.vendor.key_variables and kind_of(failure) is FailureKind.AUTH:
+            advice = f"Check the key ({self._key_source}) and what it may do"
+        return error_from(failure, provider=self.vendor.name, model=self.model, answer=answer, advice=advice)
 
     def _unreadable(self, answer: object) -> LlmError:
         """Build the error for a 200 answer that is not an answer of this API."""

@@ -7,7 +7,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from llm_abstractions.errors import MissingSdkError
+from llm_abstractions.errors import FailureKind, MissingSdkError
+from llm_abstractions.failures import Failure
 from llm_abstractions.providers.openai import OpenAILlm, new_client
 from llm_abstractions.request import CallRequest
 from llm_abstractions.vendor import Vendor
@@ -76,7 +77,13 @@ class LocalLlm(OpenAILlm):
         return ", then ".join(steps) or None
 
     async def _build(self, closers: AsyncExitStack) -> "AsyncOpenAI":
-        server = await asyncio.to_thread(_Server, self._path, self.model)
+        try:
+            server = await asyncio.to_thread(_Server, self._path, self.model)
+        except (OSError, RuntimeError, ValueError) as exc:
+            failure = Failure(kind=FailureKind.BAD_REQUEST, message=f"llama.cpp cannot load {str(self._path)!r}: {exc}")
+            raise self._error(
+                failure, advice="Give a whole GGUF file as model_path, and see that memory suffices"
+            ) from exc
         closers.push_async_callback(asyncio.to_thread, server.stop)
         # Its connections end with each stream, sometimes after the transport took them back for the next call.
         client = await asyncio.to_thread(new_client, f"{server.url}/v1", server.api_key, {"Connection": "close"})
@@ -106,14 +113,9 @@ class _Server:
         import xllamacpp  # noqa: PLC0415
 
         if (start := _first_bytes(path)) != _GGUF_MAGIC:
-            raise ValueError(f"{str(path)!r} is not a GGUF model: it starts with {start!r}, not {_GGUF_MAGIC!r}")
+            raise ValueError(f"it is no GGUF model, for it starts with {start!r} and not with {_GGUF_MAGIC!r}")
         self.api_key = secrets.token_urlsafe(24)
-        try:
-            self._server: xllamacpp.Server | None = xllamacpp.Server(_parameters(path, label, self.api_key))
-        except RuntimeError as exc:
-            raise ValueError(
-                f"llama.cpp cannot load {str(path)!r} ({exc}): is the file whole, and is there memory?"
-            ) from exc
+        self._server: xllamacpp.Server | None = xllamacpp.Server(_parameters(path, label, self.api_key))
         self.url: str = self._server.listening_address
 
     def stop(self) -> None:
