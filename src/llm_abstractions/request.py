@@ -83,7 +83,18 @@ def _parse_message(index: int, message: object) -> Message:
         raise TypeError(f"{where} has content of type {type(content).__name__}; expected text")
     if not content.strip():
         raise ValueError(f"{where} ({role}) is empty: providers refuse empty messages, so leave it out or fill it")
+    _check_unicode(where, content)
     return Message(role=role, content=content)
+
+
+def _check_unicode(where: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise ValueError(
+            f"{where} holds half a character ({text[exc.start]!r} at position {exc.start}), which cannot be sent: "
+            "read the text with errors='replace', or take it out"
+        ) from None
 
 
 def _parse_options(options: Mapping[str, object]) -> CallOptions:
@@ -128,17 +139,22 @@ def check_timeout_s(value: object) -> float:
 def _check_system(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"system must be text, not {type(value).__name__}")
+    _check_unicode("system", value)
     return value.strip() and value
 
 
 def _check_json_schema(value: object) -> Mapping[str, object]:
     if not isinstance(value, Mapping):
         raise TypeError(f"json_schema must be a JSON Schema as a dict, not {type(value).__name__}")
+    _check_is_json("json_schema", value)
+    return value
+
+
+def _check_is_json(name: str, value: object) -> None:
     try:
         json.dumps(value)
     except (TypeError, ValueError) as exc:
-        raise ValueError(f"json_schema cannot be written as JSON: {exc}") from exc
-    return value
+        raise ValueError(f"{name} cannot be written as JSON: {exc}") from exc
 
 
 def _check_stop(value: object) -> tuple[str, ...]:
@@ -161,6 +177,7 @@ def _check_extras(value: object) -> Mapping[str, object]:
         raise TypeError(f"extras must be a dict of request fields, not {type(value).__name__}")
     if taken := sorted(_RESERVED_EXTRAS & value.keys()):
         raise ValueError(f"extras may not replace {', '.join(taken)}: use the arguments of the call for them")
+    _check_is_json("extras", value)
     return value
 
 

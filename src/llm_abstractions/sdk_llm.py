@@ -8,7 +8,9 @@ import traceback
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 from llm_abstractions.base_llm import BaseLlm, TextStream
 from llm_abstractions.clients import ClientPool
@@ -25,6 +27,7 @@ DEFAULT_TIMEOUT_S = 600.0
 CONNECT_TIMEOUT_S = 30.0
 # Compatible servers without accounts want some key; this says plainly that there is none.
 _PLACEHOLDER_KEY = "not-needed"
+_JSON_ADVICE = "Ask again, ask for it in the prompt as well, or use a model that keeps to json_schema"
 
 Answer = tuple[str, Outcome]
 
@@ -62,7 +65,7 @@ class SdkLlm(BaseLlm):
         self.model = _checked_model(model) or DEFAULT_MODELS[self.vendor.name]
         self.timeout_s = check_timeout_s(timeout_s)
         self.base_url = _checked_url(base_url or self.vendor.find_base_url())
-        self._headers = dict(headers or {})
+        self._headers = _checked_headers(headers or {})
         self.vendor.require_modules(self.model)
         self._key_source = "api_key" if api_key else api_key_env or " or ".join(self.vendor.key_variables)
         self._api_key = self._find_key(api_key, api_key_env)
@@ -78,9 +81,10 @@ class SdkLlm(BaseLlm):
         request = parse_request(messages, options)
         if request.options.on_text or self._prefers_stream(request):
             return await self._generate_by_stream(request)
-        with self._own_errors():
+        timeout_s = self._timeout_s(request)
+        with self._own_errors(timeout_s):
             await self._connect()
-            async with asyncio.timeout(self._timeout_s(request)):
+            async with asyncio.timeout(timeout_s):
                 text, outcome = await self._generate(request)
         return self._complete(text, outcome, request)
 
@@ -168,11 +172,12 @@ class SdkLlm(BaseLlm):
         """Yield the text as it arrives, and the `Completion` last."""
         with self._own_errors():
             await self._connect()
-        clock, left_s, parts = asyncio.get_running_loop().time, self._timeout_s(request), list[str]()
+        clock, parts = asyncio.get_running_loop().time, list[str]()
+        timeout_s = left_s = self._timeout_s(request)
         async with aclosing(self._stream(request)) as source:
             while True:
                 asked_at = clock()
-                with self._own_errors():
+                with self._own_errors(timeout_s):
                     async with asyncio.timeout(left_s):
                         item = await anext(source)
                 left_s -= clock() - asked_at  # the reader's own time between pieces is not the provider's
@@ -183,7 +188,7 @@ class SdkLlm(BaseLlm):
         yield self._complete("".join(parts), item, request)
 
     @contextmanager
-    def _own_errors(self) -> Iterator[None]:
+    def _own_errors(self, timeout_s: float | None = None) -> Iterator[None]:
         """Let only our own errors out. What nobody can read is a bug and passes as it is."""
         try:
             yield
@@ -193,6 +198,8 @@ class SdkLlm(BaseLlm):
             failure = self._read_failure(exc) or transport_failure(exc) or self._sdk_fault(exc)
             if failure is None:
                 raise
+            if failure.kind is FailureKind.TIMEOUT and timeout_s is not None:
+                failure = replace(failure, message=f"no answer within {timeout_s:g} s ({failure.message})")
             # A traceback prints the cause as well: drop a cause that repeats the key.
             cause = None if self._api_key in str(exc) else exc
             raise self._error(redact(failure, self._api_key)) from cause
@@ -206,8 +213,11 @@ class SdkLlm(BaseLlm):
         return Failure(kind=FailureKind.BAD_OUTPUT, message=f"the SDK stumbled over the answer: {exc!r}")
 
     def _error(self, failure: Failure, *, answer: Completion | None = None, advice: str = "") -> LlmError:
-        if not advice and self.vendor.key_variables and kind_of(failure) is FailureKind.AUTH:
-            advice = f"Check the key ({self._key_source}) and what it may do"
+        kind = kind_of(failure)
+        if kind is FailureKind.AUTH and self.vendor.key_variables:
+            advice = advice or f"Check the key ({self._key_source}) and what it may do"
+        if kind is FailureKind.CONNECTION and self.base_url:
+            advice = advice or f"Check the network and base_url {self.base_url!r}, then call again"
         return error_from(failure, provider=self.vendor.name, model=self.model, answer=answer, advice=advice)
 
     def _unreadable(self, answer: object) -> LlmError:
@@ -227,7 +237,8 @@ class SdkLlm(BaseLlm):
         )
         failure = _unfinished(outcome, len(text)) or _not_json(text, outcome, request)
         if failure is not None:
-            raise self._error(redact(failure, self._api_key), answer=completion)
+            advice = _JSON_ADVICE if failure.kind is FailureKind.BAD_OUTPUT else ""
+            raise self._error(redact(failure, self._api_key), answer=completion, advice=advice)
         return completion
 
 
@@ -245,7 +256,9 @@ def _not_json(text: str, outcome: Outcome, request: CallRequest) -> Failure | No
     if request.options.json_schema is None:
         return None
     if outcome.finish_reason is FinishReason.LENGTH:
-        message = f"the JSON was cut off by max_tokens={request.options.max_tokens} after {len(text)} characters"
+        limit = request.options.max_tokens
+        by = f"max_tokens={limit}" if limit else "the provider's own limit"
+        message = f"the JSON was cut off after {len(text)} characters by {by}"
         return Failure(kind=FailureKind.TRUNCATED, message=message, request_id=outcome.request_id)
     try:
         json.loads(text)
@@ -280,6 +293,22 @@ def _checked_model(model: str | None) -> str | None:
 
 
 def _checked_url(url: str | None) -> str | None:
-    if url is not None and not (isinstance(url, str) and url.startswith(("http://", "https://"))):
-        raise ValueError(f"base_url must start with http:// or https://, not {url!r}")
+    if url is None:
+        return None
+    parts = urlsplit(url) if isinstance(url, str) else None
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"base_url must be the address of an API, as in https://host/v1, not {url!r}")
+    if parts.username or parts.password:
+        raise ValueError(
+            "base_url may not hold a user name or password, for it is shown in errors: use api_key or headers"
+        )
     return url
+
+
+def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if not (isinstance(name, str) and isinstance(value, str)):
+            raise TypeError(f"headers must be text by name; the value of {name!r} is {type(value).__name__}")
+        if not (name.isascii() and name.isprintable() and value.isascii() and value.isprintable()):
+            raise ValueError(f"the header {name!r} holds characters no HTTP header may hold")
+    return dict(headers)

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import pytest
 from aiohttp import web
@@ -37,7 +37,7 @@ class FakeServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def __aenter__(self) -> "FakeServer":
+    async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_post("/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
@@ -126,10 +126,10 @@ def sse(data: object, event: str | None = None) -> bytes:
 class OpenAIWire:
     llm = OpenAILlm
     name = "openai"
-    reasons = {"stop": "stop", "length": "length", "refusal": "content_filter", "tool_use": "tool_calls"}
+    reasons: ClassVar = {"stop": "stop", "length": "length", "refusal": "content_filter", "tool_use": "tool_calls"}
     base = "/v1"
     request_id = "x-request-id"
-    usage = {
+    usage: ClassVar = {
         "prompt_tokens": 20,
         "completion_tokens": 7,
         "total_tokens": 27,
@@ -177,10 +177,10 @@ class OpenAIWire:
 class AnthropicWire:
     llm = AnthropicLlm
     name = "anthropic"
-    reasons = {"stop": "end_turn", "length": "max_tokens", "refusal": "refusal", "tool_use": "tool_use"}
+    reasons: ClassVar = {"stop": "end_turn", "length": "max_tokens", "refusal": "refusal", "tool_use": "tool_use"}
     base = ""
     request_id = "request-id"
-    usage = {
+    usage: ClassVar = {
         "input_tokens": 12,
         "cache_read_input_tokens": 5,
         "cache_creation_input_tokens": 3,
@@ -238,10 +238,15 @@ class AnthropicWire:
 class GeminiWire:
     llm = GeminiLlm
     name = "gemini"
-    reasons = {"stop": "STOP", "length": "MAX_TOKENS", "refusal": "SAFETY", "tool_use": "UNEXPECTED_TOOL_CALL"}
+    reasons: ClassVar = {
+        "stop": "STOP",
+        "length": "MAX_TOKENS",
+        "refusal": "SAFETY",
+        "tool_use": "UNEXPECTED_TOOL_CALL",
+    }
     base = "/v1beta"
     request_id = None
-    usage = {
+    usage: ClassVar = {
         "promptTokenCount": 18,
         "toolUsePromptTokenCount": 2,
         "cachedContentTokenCount": 5,
@@ -274,7 +279,7 @@ class GeminiWire:
         return sse({"error": {"code": 503, "message": "busy", "status": "UNAVAILABLE"}})
 
     def asked(self, body: dict[str, Any]) -> Asked:
-        config = body["generationConfig"] if "generationConfig" in body else {}
+        config = body.get("generationConfig", {})
         system = body.get("systemInstruction")
         turns = [("assistant" if c["role"] == "model" else "user", c["parts"][0]["text"]) for c in body["contents"]]
         return Asked(

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from aiohttp import web
 
 from llm_abstractions.errors import BadOutputError, RefusalError, TruncatedError
 from llm_abstractions.types import Completion, FinishReason, Usage

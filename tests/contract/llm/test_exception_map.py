@@ -61,7 +61,7 @@ def build(cls: type[BaseException]) -> BaseException:
         lambda: cls(b"said", b"more", "x"),
         lambda: cls(b"said", "x", "y"),
         lambda: cls("said"),
-        lambda: cls(),
+        cls,
         lambda: cls(b"e", b"x", b"y"),
     ]
     for form in forms:

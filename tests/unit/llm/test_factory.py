@@ -145,7 +145,11 @@ def test_an_uninstalled_sdk_has_no_version():
 
 
 BAD_OPTIONS = [
-    ({"base_url": "ftp://x"}, ValueError, r"start with http:// or https://, not 'ftp://x'"),
+    ({"base_url": "ftp://x"}, ValueError, r"as in https://host/v1, not 'ftp://x'"),
+    ({"base_url": "http://"}, ValueError, r"as in https://host/v1, not 'http://'"),
+    ({"base_url": "http://me:pw@x"}, ValueError, "may not hold a user name or password"),
+    ({"headers": {"x": "a\nb"}}, ValueError, "the header 'x' holds characters"),
+    ({"headers": {"x": 1}}, TypeError, "the value of 'x' is int"),
     ({"base_url": 5}, ValueError, "not 5"),
     ({"timeout_s": 0}, ValueError, "more than 0 seconds"),
     ({"timeout_s": "10"}, TypeError, "a number, not '10'"),
@@ -295,7 +299,7 @@ def test_the_local_model_may_be_any_file(tmp_path, no_model):
 def test_a_local_model_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"model_path '.*none\.gguf' is not a file"):
         LocalLlm(model_path=tmp_path / "none.gguf")
-    with pytest.raises(ValueError, match="'none.gguf' is not a file"):
+    with pytest.raises(ValueError, match=r"'none\.gguf' is not a file"):
         LocalLlm("none.gguf")
 
 

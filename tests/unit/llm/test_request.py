@@ -44,6 +44,7 @@ BAD_MESSAGES = [
     ([{"role": "user", "content": ["x"]}], TypeError, "content of type list; expected text"),
     ([{"role": "user", "content": " \n"}], ValueError, r"messages\[0\] \(user\) is empty"),
     ([{"role": "user", "content": "x", "name": "Bo"}], ValueError, r"unknown keys \['name'\]"),
+    ([{"role": "user", "content": "ab\ud800"}], ValueError, r"messages\[0\] holds half a character .* at position 2"),
 ]
 
 
@@ -70,6 +71,8 @@ BAD_OPTIONS = [
     ({"stop": 1}, TypeError, "a string or a list of strings"),
     ({"stop": [""]}, ValueError, "may not hold an empty string"),
     ({"on_text": "print"}, TypeError, "must be callable"),
+    ({"system": "\udfff"}, ValueError, "system holds half a character"),
+    ({"extras": {"a": {1}}}, ValueError, "extras cannot be written as JSON"),
     ({"extras": [1]}, TypeError, "a dict of request fields, not list"),
     ({"extras": {"model": "x", "stream": True}}, ValueError, "may not replace model, stream"),
 ]
