@@ -32,7 +32,8 @@ def main(last: int, folder: str, program: str) -> None:
 
     def connect(*arguments, **options):
         connection = sqlite3_connect(*arguments, **options)
-        connection.set_trace_callback(moment)
+        if str(arguments[0]).startswith(folder):
+            connection.set_trace_callback(moment)
         return connection
 
     sqlite3_connect, sqlite3.connect = sqlite3.connect, connect

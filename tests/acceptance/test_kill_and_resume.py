@@ -5,6 +5,7 @@
 
 import contextlib
 import itertools
+import os
 import random
 import shutil
 import signal
@@ -42,7 +43,9 @@ def start(folder, *arguments, dies_at=None):
     dying = [] if dies_at is None else [DYING, dies_at, folder]
     how = [] if dying or str(arguments[0]).endswith(".py") else ["-m"]
     command = [sys.executable, *map(str, (*dying, *how, *arguments))]
-    done = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, timeout=60, check=False)
+    # A killed process saves no coverage: measuring it would only make it slow.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    done = subprocess.run(command, cwd=REPOSITORY, env=env, stdout=subprocess.PIPE, text=True, timeout=60, check=False)
     return done.returncode, done.stdout
 
 
