@@ -3,12 +3,14 @@ its SDK's exceptions, or from `transport_failure` for what the transports raise 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
 
 from llm_abstractions.errors import ERRORS_BY_KIND, FailureKind, LlmError
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 __all__ = [
     "Failure",
@@ -156,7 +158,7 @@ def _shorten(message: str) -> str:
     return text if len(text) <= _MAX_MESSAGE_CHARS else text[:_MAX_MESSAGE_CHARS] + " [...]"
 
 
-def parse_retry_after(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
+def parse_retry_after(headers: Mapping[str, str], *, now: "datetime | None" = None) -> float | None:
     """Return the seconds to wait that a `retry-after` (seconds or date) or `retry-after-ms` header asks for, if any."""
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
@@ -165,8 +167,15 @@ def parse_retry_after(headers: Mapping[str, str], *, now: datetime | None = None
     seconds = _number(value)
     if seconds is not None or value is None:
         return seconds
+    return _seconds_until(value, now)
+
+
+def _seconds_until(date: str, now: "datetime | None") -> float | None:
+    from datetime import UTC, datetime  # noqa: PLC0415 - a few milliseconds that only a date in a header is worth
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415
+
     try:
-        when = parsedate_to_datetime(value)
+        when = parsedate_to_datetime(date)
     except ValueError:
         return None  # not a form HTTP knows: the same as none at all
     return max(0.0, (when - (now or datetime.now(UTC))).total_seconds()) if when.tzinfo else None
@@ -224,9 +233,8 @@ def transport_failure(exc: BaseException) -> Failure | None:
         inner = inner.__cause__
     for layer in reversed(layers):
         if kind := _transport_kind(layer):
-            return Failure(
-                kind=kind, message=f"{type(layer).__name__}: {layer}" if str(layer) else type(layer).__name__
-            )
+            said = getattr(layer, "message", None) or str(layer)
+            return Failure(kind=kind, message=f"{type(layer).__name__}: {said}" if said else type(layer).__name__)
     return None
 
 
@@ -255,6 +263,9 @@ def _closed_by_us(exc: BaseException) -> FailureKind | None:
     return FailureKind.CONNECTION if closed else None
 
 
-def redact(failure: Failure, secret: str) -> Failure:
-    """Return `failure` with `secret` masked, should a server have repeated it."""
-    return replace(failure, message=failure.message.replace(secret, "***")) if secret in failure.message else failure
+def redact(failure: Failure, secrets: Iterable[str]) -> Failure:
+    """Return `failure` with the secrets masked, should a server have repeated one."""
+    message = failure.message
+    for secret in secrets:
+        message = message.replace(secret, "***")
+    return failure if message == failure.message else replace(failure, message=message)

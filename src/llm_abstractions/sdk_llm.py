@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import ClassVar
-from urllib.parse import urlsplit
 
 from llm_abstractions.base_llm import BaseLlm, TextStream
 from llm_abstractions.clients import ClientPool
@@ -27,6 +26,7 @@ DEFAULT_TIMEOUT_S = 600.0
 CONNECT_TIMEOUT_S = 30.0
 # Compatible servers without accounts want some key; this says plainly that there is none.
 _PLACEHOLDER_KEY = "not-needed"
+_MIN_SECRET_CHARS = 8
 _JSON_ADVICE = "Ask again, ask for it in the prompt as well, or use a model that keeps to json_schema"
 
 Answer = tuple[str, Outcome]
@@ -69,8 +69,8 @@ class SdkLlm(BaseLlm):
         self.vendor.require_modules(self.model)
         self._key_source = "api_key" if api_key else api_key_env or " or ".join(self.vendor.key_variables)
         self._api_key = self._find_key(api_key, api_key_env)
-        self._own_clients = ClientPool() if clients is None else None
-        self._clients = clients or self._own_clients or ClientPool()
+        self._owns_clients = clients is None
+        self._clients = ClientPool() if clients is None else clients
 
     def __repr__(self) -> str:
         where = f" at {self.base_url}" if self.base_url else ""
@@ -94,8 +94,8 @@ class SdkLlm(BaseLlm):
 
     async def aclose(self) -> None:
         """Close the clients this provider owns; a pool it was given stays open. Twice is fine."""
-        if self._own_clients is not None:
-            await self._own_clients.aclose()
+        if self._owns_clients:
+            await self._clients.aclose()
 
     @classmethod
     def missing_variables(
@@ -201,8 +201,8 @@ class SdkLlm(BaseLlm):
             if failure.kind is FailureKind.TIMEOUT and timeout_s is not None:
                 failure = replace(failure, message=f"no answer within {timeout_s:g} s ({failure.message})")
             # A traceback prints the cause as well: drop a cause that repeats the key.
-            cause = None if self._api_key in str(exc) else exc
-            raise self._error(redact(failure, self._api_key)) from cause
+            cause = None if any(secret in str(exc) for secret in self._secrets) else exc
+            raise self._error(failure) from cause
 
     def _sdk_fault(self, exc: Exception) -> Failure | None:
         """Read what is none of an SDK's usual errors but was made or raised in its code: it stumbled over an answer."""
@@ -218,12 +218,18 @@ class SdkLlm(BaseLlm):
             advice = advice or f"Check the key ({self._key_source}) and what it may do"
         if kind is FailureKind.CONNECTION and self.base_url:
             advice = advice or f"Check the network and base_url {self.base_url!r}, then call again"
+        failure = redact(failure, self._secrets)
         return error_from(failure, provider=self.vendor.name, model=self.model, answer=answer, advice=advice)
+
+    @property
+    def _secrets(self) -> list[str]:
+        # Headers may hold keys, too. Anything shorter than a key would mask ordinary words.
+        return [text for text in (self._api_key, *self._headers.values()) if len(text) >= _MIN_SECRET_CHARS]
 
     def _unreadable(self, answer: object) -> LlmError:
         """Build the error for a 200 answer that is not an answer of this API."""
         said = answer if isinstance(answer, str) else repr(answer)
-        return self._error(redact(Failure(kind=FailureKind.BAD_OUTPUT, message=said), self._api_key))
+        return self._error(Failure(kind=FailureKind.BAD_OUTPUT, message=said))
 
     def _complete(self, text: str, outcome: Outcome, request: CallRequest) -> Completion:
         """Return the finished answer, or raise what its end means."""
@@ -238,7 +244,7 @@ class SdkLlm(BaseLlm):
         failure = _unfinished(outcome, len(text)) or _not_json(text, outcome, request)
         if failure is not None:
             advice = _JSON_ADVICE if failure.kind is FailureKind.BAD_OUTPUT else ""
-            raise self._error(redact(failure, self._api_key), answer=completion, advice=advice)
+            raise self._error(failure, answer=completion, advice=advice)
         return completion
 
 
@@ -295,6 +301,8 @@ def _checked_model(model: str | None) -> str | None:
 def _checked_url(url: str | None) -> str | None:
     if url is None:
         return None
+    from urllib.parse import urlsplit  # noqa: PLC0415 - 5 ms that a start without calls does not need
+
     parts = urlsplit(url) if isinstance(url, str) else None
     if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"base_url must be the address of an API, as in https://host/v1, not {url!r}")

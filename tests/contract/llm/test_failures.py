@@ -350,6 +350,17 @@ async def test_a_key_the_server_repeats_is_masked_everywhere(wire, server, llm, 
     assert KEY not in str(vars(caught.value))
 
 
+async def test_a_secret_in_a_header_is_masked_too(wire, server, pool):
+    server.says(wire.error("unknown token tok-9876543210"), status=401)
+    headers = {"x-proxy-token": "tok-9876543210"}
+    llm = wire.llm("m", api_key=KEY, base_url=server.url + wire.base, headers=headers, clients=pool)
+
+    with pytest.raises(LlmError) as caught:
+        await llm.generate_content_async(USER)
+
+    assert "tok-9876543210" not in "".join(traceback.format_exception(caught.value)) + repr(llm)
+
+
 async def test_a_refusal_that_repeats_the_key_is_masked_too(wire, server, llm):
     async def handler(_: web.Request) -> web.StreamResponse:
         return web.Response(body=KEY.encode(), content_type="text/html")

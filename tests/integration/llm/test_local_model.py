@@ -13,6 +13,7 @@ from llm_abstractions.clients import ClientPool
 from llm_abstractions.errors import AuthError, BadRequestError, CallTimeoutError, ContextLengthError
 from llm_abstractions.factory import LlmFactory
 from llm_abstractions.prices import cost_usd
+from llm_abstractions.providers.anthropic import AnthropicLlm
 from llm_abstractions.providers.local import LocalLlm, packaged_model
 from llm_abstractions.providers.openai import OpenAILlm
 from llm_abstractions.types import FinishReason
@@ -109,6 +110,29 @@ async def test_one_server_serves_a_pool_and_stops_with_it_leaving_nothing():
 
     assert not is_listening(url)
     assert native_threads() <= before + threading.active_count() - threads
+
+
+async def test_a_proxy_in_the_environment_is_not_asked_for_this_machine(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+
+    async with LocalLlm() as llm:
+        assert await llm.generate_content_async(USER, max_tokens=1)
+
+
+async def test_the_anthropic_wire_of_a_compatible_server_works(llm):
+    """llama.cpp speaks it beside the OpenAI one."""
+    client = await llm._connect()
+    base_url = str(client.base_url).removesuffix("/v1/")
+
+    async with AnthropicLlm("any", api_key=client.api_key, base_url=base_url) as claude:
+        answer = await claude.generate_content_async(USER, max_tokens=12, temperature=0)
+        stream = claude.stream_content_async(USER, max_tokens=12, temperature=0)
+        streamed = "".join([text async for text in stream])
+
+    assert "Tokyo" in answer
+    assert "Tokyo" in streamed
+    assert stream.completion.usage.input_tokens == answer.usage.input_tokens > 10
 
 
 async def test_its_port_is_of_no_use_without_its_key(llm):

@@ -12,7 +12,7 @@ from llm_abstractions.providers import local
 from llm_abstractions.providers.anthropic import AnthropicLlm
 from llm_abstractions.providers.gemini import GeminiLlm
 from llm_abstractions.providers.local import LocalLlm
-from llm_abstractions.providers.openai import OpenAILlm
+from llm_abstractions.providers.openai import OpenAILlm, is_strict
 from llm_abstractions.types import Completion
 from llm_abstractions.vendor import DEFAULT_MODELS
 
@@ -180,6 +180,32 @@ def test_a_provider_shows_its_model_and_place_but_no_secret():
 
     assert repr(provider) == "<OpenAILlm m at http://x/v1>"
     assert repr(LlmFactory.get_provider("openai", "m", api_key="sk-1")) == "<OpenAILlm m>"
+
+
+SCHEMAS = [
+    (
+        {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False},
+        True,
+    ),
+    ({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}, False),
+    ({"type": "object", "properties": {"a": {}}, "required": [], "additionalProperties": False}, False),
+    ({"type": "array", "items": {"type": "object"}}, False),
+    ({"anyOf": [{"type": "string"}, {"type": "object", "properties": {}, "additionalProperties": False}]}, True),
+    (
+        {
+            "type": "object",
+            "properties": {"a": {"type": "object", "properties": {"b": {}}}},
+            "required": ["a"],
+            "additionalProperties": False,
+        },
+        False,
+    ),
+]
+
+
+@pytest.mark.parametrize(("schema", "expected"), SCHEMAS)
+def test_openai_is_asked_to_be_strict_where_its_rules_allow(schema, expected):
+    assert is_strict(schema) is expected
 
 
 # What can be used here.

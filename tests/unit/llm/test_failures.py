@@ -84,8 +84,8 @@ def test_a_web_page_is_called_one_and_a_long_reason_is_cut():
 def test_a_secret_is_masked_and_the_rest_untouched():
     failure = Failure(message="bad key sk-1", status_code=401)
 
-    assert redact(failure, "sk-1").message == "bad key ***"
-    assert redact(failure, "other") is failure
+    assert redact(failure, ["sk-1"]).message == "bad key ***"
+    assert redact(failure, ["other"]) is failure
 
 
 def test_an_exception_of_no_transport_is_not_read():
