@@ -61,16 +61,16 @@ def grade(work: Work) -> dict[str, Any]:
 
 
 def report(work: Work) -> str:
-    """Write the report: the score, the answers, the model's own words, and the sizes."""
+    """Write the report: the score, the answers, the model's own words, the sizes."""
     facts, grades = work.inputs["survey"].data, work.inputs["grade"].data
     reader = work.context.variables.get("reader", "The model")
+    score = f"{grades['right']} of {grades['asked']}"
     intro = (
         f"{reader} was shown the heads of {len(grades['marks'])} functions of the orchestrator that ran it and filled "
-        "in a form for each. Python's parser marked the forms: "
-        f"**{grades['right']} of {grades['asked']} answers are right**."
+        f"in a form for each. Python's parser marked the forms: {score} answers are right."
     )
     sections = [
-        "# How well does a small model read this code?",
+        f"# {score}: how well does a small model read this code?",
         intro,
         _answers_table(grades["marks"]),
         *_mistakes(grades["marks"]),
