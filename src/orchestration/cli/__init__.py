@@ -10,6 +10,7 @@ from importlib import import_module
 import click
 
 from orchestration.cli.commands import COMMANDS, SECTIONS
+from orchestration.cli.pipes import leave_stdout
 from orchestration.errors import OrchestrationError
 
 __all__ = ["main", "orchestrate"]
@@ -86,7 +87,8 @@ def main(args: list[str] | None = None) -> int:
         exc.show()
         return EXIT_MISTAKE
     except BrokenPipeError:
-        return _leave_pipe()
+        leave_stdout()
+        return 0
     except (OrchestrationError, OSError) as exc:
         return _explain(exc)
     return code if isinstance(code, int) else 0
@@ -98,12 +100,6 @@ def _explain(exc: Exception) -> int:
     lines = str(exc).splitlines() or [type(exc).__name__]
     click.echo("\n".join(["error: " + lines[0], *lines[1:]]), err=True)
     return EXIT_MISTAKE
-
-
-def _leave_pipe() -> int:
-    """Let go of a pipe whose reader has seen enough, so that nothing complains at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 def _write_whatever_comes() -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import msgspec
 
-from orchestration.cli.output import print_json, print_lines, tell
+from orchestration.cli.output import print_json, print_lines, tell, to_json
 from orchestration.cli.place import Place, json_option, project_options
 from orchestration.errors import ProjectFileError
 from orchestration.project_file import json_schema, load_project
@@ -49,6 +48,5 @@ def schema(output: str | None) -> None:
     if output is None:
         print_json(json_schema())
         return
-    text = msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode()
-    Path(output).write_text(text + "\n", encoding="utf-8")
+    Path(output).write_text(to_json(json_schema()) + "\n", encoding="utf-8")
     tell(f"wrote {output}")

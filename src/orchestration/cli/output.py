@@ -10,10 +10,21 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from orchestration.cli.pipes import leave_stdout
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["console_for", "is_ascii_only", "is_live_terminal", "print_json", "print_lines", "tell", "width_of"]
+__all__ = [
+    "console_for",
+    "is_ascii_only",
+    "is_live_terminal",
+    "print_json",
+    "print_lines",
+    "tell",
+    "to_json",
+    "width_of",
+]
 
 
 def console_for(stream: IO[str]) -> Console:
@@ -37,21 +48,27 @@ def width_of(stream: IO[str]) -> int | None:
 
 
 def print_lines(lines: Iterable[Text | str]) -> None:
-    """Print results."""
-    if sys.stdout.isatty():
-        console = console_for(sys.stdout)
-        for line in lines:
-            console.print(line if isinstance(line, Text) else Text(line), soft_wrap=True)
-    else:
-        sys.stdout.write("".join(f"{line}\n" for line in lines))
-    sys.stdout.flush()
+    """Print results; a reader who is gone is no error."""
+    try:
+        if sys.stdout.isatty():
+            console = console_for(sys.stdout)
+            for line in lines:
+                console.print(line if isinstance(line, Text) else Text(line), soft_wrap=True)
+        else:
+            sys.stdout.write("".join(f"{line}\n" for line in lines))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        leave_stdout()
 
 
 def print_json(document: object) -> None:
     """Print one JSON document."""
-    text = msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    print_lines([to_json(document)])
+
+
+def to_json(document: object) -> str:
+    """Return the document as text with indents."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
 
 
 def tell(message: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -111,7 +111,9 @@ class _Run:
         self._project = project
         self._options = options
         self._out = sys.stderr if options.as_json else sys.stdout
-        self._stopped_by = ""
+        self._hint = "Ctrl-C: let what runs finish, then stop. Everything is kept; run again to go on."
+        self._is_walking = False
+        self._is_stopped = False
 
     async def main(self, variables: dict[str, str]) -> int:
         async with open_project(self._project, variables=variables, mode=self._options.mode) as orchestrator:
@@ -123,42 +125,50 @@ class _Run:
         return self._finish(state, ending)
 
     async def _work(self, orchestrator: ProjectOrchestrator, screen: Screen) -> Ending:
-        """Walk through the graph, with signals and requests looked after meanwhile."""
-        walk = asyncio.current_task()
-        assert walk is not None  # noqa: S101 -- a coroutine always runs in a task
+        """Walk through the graph and answer requests meanwhile."""
+        requests = inbox.Inbox(inbox.inbox_path(self._project.root, self._project.project_id))
+        for request in await asyncio.to_thread(requests.discard_stale, time.time()):
+            screen.say(f"warning: nobody was there to take an earlier `{request}`; it was dropped, give it again")
+        walk_is_over = asyncio.Event()
+        ending: Ending | Exception
+        async with asyncio.TaskGroup() as group:
+            group.create_task(inbox.serve(requests, orchestrator, walk_is_over))
+            try:
+                ending = await self._walk(orchestrator, screen)
+            except Exception as exc:  # noqa: BLE001 -- raised below, as it is: the group would wrap it
+                ending = exc
+            finally:
+                walk_is_over.set()
+        if isinstance(ending, Exception):
+            raise ending
+        return ending
+
+    async def _walk(self, orchestrator: ProjectOrchestrator, screen: Screen) -> Ending:
+        me = asyncio.current_task()
+        assert me is not None  # noqa: S101 -- a coroutine always runs in a task
 
         def drain() -> None:
             screen.say(self._drain_message(orchestrator.state))
+            self._hint = "Ctrl-C again: stop now; what is running runs again next time."
             orchestrator.drain()
 
         def stop(why: str) -> None:
-            if not self._stopped_by:
-                self._stopped_by = why
+            if self._is_walking and not self._is_stopped:
+                self._is_stopped = True
                 screen.say(f"{why}: stopping now; what was running runs again next time")
-                walk.cancel()
+                me.cancel()
 
-        folder = inbox.Inbox(inbox.inbox_path(self._project.root, self._project.project_id))
-        for request in await asyncio.to_thread(folder.discard_stale, time.time()):
-            screen.say(f"warning: nobody was there to take an earlier `{request}`; it was dropped, give it again")
-        stopping = asyncio.Event()
-        failure: Exception | None = None
-        ending = Ending(status="interrupted")
         with Interrupts(drain=drain, stop=stop):
-            async with asyncio.TaskGroup() as group:
-                group.create_task(inbox.serve(folder, orchestrator, stopping))
-                try:
-                    result = await orchestrator.execute_workflow(max_concurrent=self._limit)
-                    ending = Ending(status=result.status, totals=result.totals, problems=tuple(result.problems))
-                except asyncio.CancelledError:
-                    if not self._stopped_by or walk.uncancel():
-                        raise
-                except Exception as exc:  # noqa: BLE001 -- raised below, as it is: a group would wrap it
-                    failure = exc
-                finally:
-                    stopping.set()
-        if failure is not None:
-            raise failure
-        return ending
+            self._is_walking = True
+            try:
+                result = await orchestrator.execute_workflow(max_concurrent=self._limit)
+            except asyncio.CancelledError:
+                if not self._is_stopped or me.uncancel():
+                    raise
+                return Ending(status="interrupted")
+            finally:
+                self._is_walking = False
+        return Ending(status=result.status, totals=result.totals, problems=tuple(result.problems))
 
     @property
     def _limit(self) -> int | None:
@@ -168,10 +178,12 @@ class _Run:
     def _screen(self, orchestrator: ProjectOrchestrator) -> Iterator[Screen]:
         canvas: Canvas
         if is_live_terminal(self._out):
-            canvas = LiveTable(console_for(self._out))
+            canvas = LiveTable(console_for(self._out), hint=lambda: self._hint)
         else:
-            canvas = Lines(self._out, messages=sys.stderr)
-        with Screen(canvas) as screen:
+            canvas = Lines(self._out, messages=sys.stderr, command=self._place.command)
+        # What functions of the project print must not end up inside the one JSON document.
+        stdout = redirect_stdout(sys.stderr) if self._options.as_json else nullcontext()
+        with stdout, Screen(canvas) as screen:
             unsubscribe = orchestrator.subscribe(screen.on_fact)
             try:
                 yield screen

@@ -13,14 +13,18 @@ if TYPE_CHECKING:
 
     from orchestration.run_state import RunState, TaskState
 
+    Command = Callable[..., str]
+
 __all__ = ["Lines", "describe"]
 
 
 class Lines:
     """Writes each change as `14:03:22  draft  done  2.1 s  412 tokens  $0.0031`; messages go to `messages`."""
 
-    def __init__(self, out: IO[str], *, messages: IO[str]) -> None:
+    def __init__(self, out: IO[str], *, messages: IO[str], command: Command) -> None:
         self._out = out
+        self._command = command
+        self._is_read = True
         self._messages = messages
 
     def draw(self, news: Sequence[ev.Event | str], state: RunState) -> None:
@@ -30,7 +34,7 @@ class Lines:
             if isinstance(item, str):
                 self._flush(lines)
                 print(item, file=self._messages, flush=True)
-            elif text := describe(item, state):
+            elif text := describe(item, state, self._command):
                 lines.append(f"{item.at.astimezone():%H:%M:%S}  {text}\n")
         self._flush(lines)
 
@@ -38,14 +42,20 @@ class Lines:
         """Write nothing more; there is nothing to put back."""
 
     def _flush(self, lines: list[str]) -> None:
-        if lines:
-            self._out.write("".join(lines))
-            self._out.flush()
-            lines.clear()
+        if lines and self._is_read:
+            try:
+                self._out.write("".join(lines))
+                self._out.flush()
+            except BrokenPipeError:
+                # Whoever read this has seen enough (`| head`). The work goes on, and so do the messages.
+                self._is_read = False
+        lines.clear()
 
 
-def describe(event: ev.Event, state: RunState) -> str:
+def describe(event: ev.Event, state: RunState, command: Command) -> str:
     """Return the line for a fact, without its time; empty for facts that change no task's state."""
+    if isinstance(event, ev.TaskWaiting):
+        return _SEPARATOR.join(_waiting(event, command))
     words = _LINES.get(type(event))
     if words is None:
         return ""
@@ -66,11 +76,9 @@ def _retrying(event: ev.TaskRetrying, _known: TaskState | None) -> list[str]:
     return [event.task_id, "running", wait, f"{event.kind.value}: {wording.one_line(event.error)}"]
 
 
-def _waiting(event: ev.TaskWaiting, _known: TaskState | None) -> list[str]:
-    commands = f"orchestrate answer {event.task_id}"
-    if event.need == "approval":
-        commands = f"orchestrate show {event.task_id}, then approve or reject"
-    return [event.task_id, wording.WORDS[TaskStatus.WAITING], commands]
+def _waiting(event: ev.TaskWaiting, command: Command) -> list[str]:
+    need = "your approval of its draft" if event.need == "approval" else "your answer"
+    return [event.task_id, wording.WORDS[TaskStatus.WAITING], f"{need}: {command('show', event.task_id)}"]
 
 
 def _completed(event: ev.TaskCompleted, known: TaskState | None) -> list[str]:
@@ -111,7 +119,6 @@ def _reset(event: ev.TaskReset, _known: TaskState | None) -> list[str]:
 _LINES: dict[type, Callable[..., list[str]]] = {
     ev.TaskStarted: _started,
     ev.TaskRetrying: _retrying,
-    ev.TaskWaiting: _waiting,
     ev.TaskCompleted: _completed,
     ev.TaskFailed: _failed,
     ev.TaskCancelled: _simple("cancelled"),

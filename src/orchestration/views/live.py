@@ -9,12 +9,11 @@ from rich.live import Live
 from rich.text import Text
 
 from orchestration.journal import now
-from orchestration.task import TaskStatus
 from orchestration.views import table
 from orchestration.views.model import view
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from rich.console import Console
@@ -30,12 +29,13 @@ _OTHER_LINES = 5
 
 
 class LiveTable:
-    """Draws on a terminal; messages are printed above the table. Erases itself when closed."""
+    """Draws on a terminal; messages are printed above the table, `hint()` below it. Erases itself when closed."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, hint: Callable[[], str]) -> None:
         self._console = console
+        self._hint = hint
         self._ascii_only = not console.encoding.lower().startswith("utf")
-        self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
+        self._live = Live(console=console, auto_refresh=False, transient=True)
         self._live.start()
 
     def draw(self, news: Sequence[Event | str], state: RunState) -> None:
@@ -44,14 +44,15 @@ class LiveTable:
             if isinstance(item, str):
                 self._console.print(Text(item), highlight=False)
         width, height = self._console.size
-        self._live.update(frame(state, now(), width=width, height=height, ascii_only=self._ascii_only), refresh=True)
+        picture = frame(state, now(), width=width, height=height, ascii_only=self._ascii_only, hint=self._hint())
+        self._live.update(picture, refresh=True)
 
     def close(self) -> None:
         """Erase the table and show the cursor again."""
         self._live.stop()
 
 
-def frame(state: RunState, at: datetime, *, width: int, height: int, ascii_only: bool = False) -> Group:
+def frame(state: RunState, at: datetime, *, width: int, height: int, ascii_only: bool = False, hint: str = "") -> Group:
     """Return one picture of the run, never taller than the terminal."""
     room = max(height - _OTHER_LINES, 1)
     seen = view(state, at, rows_max=min(room, ROWS_MAX))
@@ -59,7 +60,7 @@ def frame(state: RunState, at: datetime, *, width: int, height: int, ascii_only:
     if seen.hidden:
         lines.append(Text(f"{'...' if ascii_only else '…'} and {seen.hidden:,} more", "dim"))
     lines.append(table.counts_line(seen, ascii_only=ascii_only))
-    lines.append(table.totals_line(seen.spend, seen.elapsed_s))
-    if TaskStatus.IN_PROGRESS in seen.counts:
-        lines.append(Text("Ctrl-C: let what runs finish, then stop. Everything is kept; run again to go on.", "dim"))
+    lines.append(table.totals_line(seen.spend, seen.elapsed_s, what="so far:"))
+    if hint:
+        lines.append(Text(hint, "dim"))
     return Group(*lines)

@@ -105,7 +105,11 @@ def _headline(seen: ProjectView, ending: Ending, command: Command) -> Text:
             )
         case "waiting":
             waiting = seen.counts.get(TaskStatus.WAITING, 0)
-            return Text(f"Nothing more can run: {wording.count(waiting, 'task')} for you to decide.", "bold yellow")
+            wait = "waits" if waiting == 1 else "wait"
+            return Text(
+                f"Nothing more can run until you decide: {wording.count(waiting, 'task')} {wait} for you.",
+                "bold yellow",
+            )
         case "failed":
             return Text.assemble(("The run failed: ", "bold red"), table.counts_line(seen))
         case _:

@@ -1,0 +1,151 @@
+"""A project in a folder of its own, driven by the real command in real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ORCHESTRATE = str(Path(sys.executable).with_name("orchestrate"))
+
+WORK = '''\
+import asyncio, signal, threading, time, warnings
+from pathlib import Path
+
+def _note(work, what):
+    with open(work.root / "ledger.txt", "a") as ledger:
+        ledger.write(f"{what} {work.task.task_id}\\n")
+
+def say(work):
+    """Answer at once."""
+    _note(work, "did")
+    print("printed by", work.task.task_id)
+    said = f" ({work.context.comment})" if work.context.comment else ""
+    return f"out of {work.task.task_id}{said}"
+
+async def hold(work):
+    """Answer when <id>.go is there."""
+    _note(work, "began")
+    (work.root / f"{work.task.task_id}.began").touch()
+    while not (work.root / f"{work.task.task_id}.go").exists():
+        await asyncio.sleep(0.01)
+    _note(work, "did")
+    return f"out of {work.task.task_id}"
+
+def fail(work):
+    """Fail until the file "mended" is there."""
+    if not (work.root / "mended").exists():
+        raise ValueError("it is broken \\x1b[31mred")
+    return say(work)
+
+def block(work):
+    """Hold a thread for ever."""
+    (work.root / f"{work.task.task_id}.began").touch()
+    threading.Event().wait()
+
+async def freeze(work):
+    """Hold the event loop for ever, which a function should not."""
+    (work.root / f"{work.task.task_id}.began").touch()
+    while True:
+        time.sleep(0.01)
+'''
+
+HOLDING_SCRIPT = """\
+#!/bin/sh
+echo $$ > script.pid.tmp && mv script.pid.tmp script.pid
+sleep 1000
+"""
+
+AGENTS = {name: {"type": "python", "function": f"work:{name}"} for name in ("say", "hold", "fail", "block", "freeze")} | {
+    "person": {"type": "human"},
+    "drafter": {"type": "python", "function": "work:say", "mode": "hybrid"},
+    "script": {"type": "script", "command": ["./hold.sh"]},
+}
+
+
+def until(condition, timeout_s=20):
+    """Wait, not for ever, until something is the case."""
+    give_up_at = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < give_up_at, f"waited {timeout_s} s for {condition}"
+        time.sleep(0.005)
+    return found
+
+
+class Project:
+    """A folder with an orchestrate.yaml, and the processes started on it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.started = []
+        (folder / "work.py").write_text(WORK)
+        (folder / "hold.sh").write_text(HOLDING_SCRIPT)
+        (folder / "hold.sh").chmod(0o755)
+
+    def write(self, tasks, **top):
+        """Write the project file; `tasks` is id -> (agent, dependencies...) or a mapping. JSON is YAML."""
+        full = {
+            name: task if isinstance(task, dict) else {"agent": task[0], "dependencies": list(task[1:])}
+            for name, task in tasks.items()
+        }
+        document = {"project": "trial", "agents": AGENTS, "tasks": full} | top
+        (self.folder / "orchestrate.yaml").write_text(json.dumps(document, indent=1))
+
+    def __call__(self, *arguments, stdin="", env=None, timeout=30):
+        """Run the command to its end."""
+        return subprocess.run(
+            [ORCHESTRATE, *arguments],
+            cwd=self.folder,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            env={**os.environ, **(env or {})},
+            timeout=timeout,
+            check=False,
+        )
+
+    def start(self, *arguments, **options):
+        """Start the command and leave it running."""
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+        process = subprocess.Popen([ORCHESTRATE, *arguments], cwd=self.folder, **options)
+        self.started.append(process)
+        return process
+
+    def json(self, *arguments):
+        """Run the command with --json and return its document."""
+        done = self(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def statuses(self):
+        return {task["task_id"]: task["status"] for task in self.json("status")["tasks"]}
+
+    def began(self, task):
+        return until((self.folder / f"{task}.began").exists)
+
+    def let_go(self, *tasks):
+        for task in tasks:
+            (self.folder / f"{task}.go").touch()
+
+    def ledger(self):
+        path = self.folder / "ledger.txt"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def close(self):
+        for process in self.started:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def project(tmp_path):
+    made = Project(tmp_path)
+    yield made
+    made.close()
