@@ -23,18 +23,18 @@ def measure() -> list[Row]:
             closed, peak = asyncio.run(_run(Path(folder), tasks))
         payload = tasks * PAYLOAD_BYTES
         per_task[tasks] = closed / tasks
-        name = f"state on disk, {tasks} tasks adding 4 kB each"
+        name = f"state of {tasks} tasks adding 4 kB each"
         rows.append(
             within(
-                f"{name}, closed",
+                f"{name}: closed",
                 closed / payload,
                 2.5,
-                "bytes per byte",
+                "bytes/byte",
                 ratio=f"{closed / 1e6:.2f} MB of {payload / 1e6:.2f}",
                 strictly=True,
             )
         )
-        rows.append(Row(measure=f"{name}, peak with log", figure=f"{peak / payload:.2f} bytes per byte"))
+        rows.append(Row(measure=f"{name}: peak while running", figure=f"{peak / payload:.2f} bytes/byte"))
     growth = per_task[SIZES[-1]] / per_task[SIZES[0]]
     rows.append(within(f"bytes per task, {SIZES[-1]} against {SIZES[0]} tasks", growth, 1.1, "x", ratio="linear is 1"))
     return rows

@@ -50,12 +50,12 @@ def measure() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         story = _live_and_die(Path(folder), random.Random(SEED))
         ledger, final = ledger_lines(story.root), completed_tasks(story.root)
-    name = f"kill -9 at {len(story.kills)} random moments of {TASKS} tasks"
+    name = f"{KILLS} x kill -9 of {TASKS} tasks"
     wrong = {
-        "tasks not completed, or with another output": sum(final.get(task) != output_of(task) for task in _GRAPH),
-        "completed tasks that ran again": len(_repeats(story, ledger)),
-        "completed tasks lost by a kill": sum(len(set(a.completed) - set(b.completed)) for a, b in _pairs(story)),
-        "tasks that ran before their dependencies were durable": len(_too_early(story, ledger)),
+        "not completed, or with a wrong output": sum(final.get(task) != output_of(task) for task in _GRAPH),
+        "completed, yet ran again": len(_repeats(story, ledger)),
+        "completed, then lost": sum(len(set(a.completed) - set(b.completed)) for a, b in _pairs(story)),
+        "ran before what they need was durable": len(_too_early(story, ledger)),
     }
     return [
         Row(
@@ -70,12 +70,12 @@ def measure() -> list[Row]:
             for what, count in wrong.items()
         ),
         Row(
-            measure=f"{name}: attempts cut short and made again",
+            measure=f"{name}: attempts cut short and repeated",
             figure=str(len(ledger) - TASKS),
             ratio=f"{len(ledger) / TASKS:.2f} x",
         ),
         Row(
-            measure=f"{name}: from start of the process to its first task, wall",
+            measure=f"{name}: process start to first task, wall",
             figure=f"{statistics.median(story.starts_s):.2f} s",
         ),
     ]

@@ -37,9 +37,9 @@ def measure() -> list[Row]:
             durable.append(_cpu_ms(_run_project(graph, Path(folder))))
     times = statistics.median(ours / theirs for ours, theirs in zip(memory, bare, strict=True))
     base = statistics.median(bare)
-    name = f"{TASKS:,} no-op tasks, layered graph, CPU per task"
+    name = f"{TASKS:,} no-op tasks in layers, CPU each"
     return [
-        Row(measure=f"{name}: bare asyncio gather", figure=f"{base:.4f} ms", ratio="1 x gather"),
+        Row(measure=f"{name}: bare gather", figure=f"{base:.4f} ms", ratio="1 x gather"),
         within(f"{name}: in memory", times, 5, "x gather", ratio=f"{statistics.median(memory):.3f} ms"),
         within(
             f"{name}: durable",

@@ -56,7 +56,7 @@ def measure() -> list[Row]:
     warnings.simplefilter("ignore", DeprecationWarning)  # the scripts' own; what they cost is the point here
     logging.getLogger("orchestration").setLevel(logging.ERROR)
     at_once, later = _on_top_ms(0.0), _on_top_ms(WAIT_S)
-    name = "single task, time on top of the canned answer, wall"
+    name = "1 task, wall on top of the answer's own"
     share = at_once["direct"] / at_once["script"]
     later_share = later["direct"] / later["script"]
     return [
@@ -69,12 +69,12 @@ def measure() -> list[Row]:
             ratio=f"{at_once['direct']:.2f} ms, {1 - share:.1%} less",
         ),
         Row(
-            measure=f"{name}: the same, when the answer takes {WAIT_S * 1_000:.0f} ms (both wake up cold)",
+            measure=f"{name}: direct, answer takes {WAIT_S * 1_000:.0f} ms",
             figure=f"{later_share:.1%} of the script's",
             ratio=f"{later['direct']:.2f} ms, {1 - later_share:.1%} less",
         ),
         Row(
-            measure=f"{name}: script that calls through the SDK",
+            measure=f"{name}: script that calls by the SDK",
             figure=f"{at_once['SDK script']:.0f} ms",
             ratio=f"direct call: {1 - at_once['direct'] / at_once['SDK script']:.1%} less",
         ),

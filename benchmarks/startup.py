@@ -64,7 +64,7 @@ def _loaded_sdks(program: str) -> Row:
     )
     loaded = sorted(set(SDKS) & set(json.loads(listed.stdout)))
     return Row(
-        measure="vendor SDKs and their transports loaded by these imports",
+        measure="vendor SDKs and transports they load",
         figure=", ".join(loaded) or "none",
         bar="none",
         passed=not loaded,
