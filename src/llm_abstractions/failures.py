@@ -70,11 +70,9 @@ _KIND_BY_EVENT_TYPE = {
     "invalid_request_error": FailureKind.BAD_REQUEST,
     "not_found_error": FailureKind.BAD_REQUEST,
 }
-# Providers that only say it in words.
-_CONTEXT_WORDS = re.compile(
-    r"prompt is too long|context (length|window|size)|maximum context|input token count .* exceeds", re.IGNORECASE
-)
-_KEY_WORDS = re.compile(r"api key (not valid|expired|not found)", re.IGNORECASE)
+# Providers that only say it in words. Patterns stay uncompiled: importing this should cost nothing.
+_CONTEXT_WORDS = r"prompt is too long|context (length|window|size)|maximum context|input token count .* exceeds"
+_KEY_WORDS = r"api key (not valid|expired|not found)"
 
 _ADVICE = {
     FailureKind.RATE_LIMIT: "Wait and call again, or run fewer calls at once",
@@ -121,9 +119,10 @@ def _kind_without_code(failure: Failure) -> FailureKind:
         return _KIND_BY_STATUS[status]
     if status >= _SERVER_ERROR:
         return FailureKind.OVERLOADED
-    if _CONTEXT_WORDS.search(failure.message):
+    if re.search(_CONTEXT_WORDS, failure.message, re.IGNORECASE):
         return FailureKind.CONTEXT_LENGTH
-    return FailureKind.AUTH if _KEY_WORDS.search(failure.message) else FailureKind.BAD_REQUEST
+    is_key = re.search(_KEY_WORDS, failure.message, re.IGNORECASE)
+    return FailureKind.AUTH if is_key else FailureKind.BAD_REQUEST
 
 
 # An error event of a type nobody has seen yet: the server broke off by itself, so it may go better next time.

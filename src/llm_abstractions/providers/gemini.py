@@ -23,7 +23,7 @@ __all__ = ["GeminiLlm"]
 
 # Compatible servers know the version this wire grew up with; Google itself is left to the SDK's default.
 _COMPATIBLE_API_VERSION = "v1beta"
-_VERSIONED_URL = re.compile(r"(?P<url>https?://.+?)/(?P<version>v\d+\w*)/?")
+_VERSIONED_URL = r"(?P<url>https?://.+?)/(?P<version>v\d+\w*)/?"
 _FINISH_REASONS = {
     "STOP": FinishReason.STOP,
     "MAX_TOKENS": FinishReason.LENGTH,
@@ -243,7 +243,7 @@ def split_version(base_url: str | None) -> tuple[str | None, str | None]:
     """Return the URL without an API version at its end, and the version to ask for; None leaves it to the SDK."""
     if base_url is None:
         return None, None
-    match = _VERSIONED_URL.fullmatch(base_url)
+    match = re.fullmatch(_VERSIONED_URL, base_url)
     return (match["url"], match["version"]) if match else (base_url, _COMPATIBLE_API_VERSION)
 
 
