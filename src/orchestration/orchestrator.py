@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -16,27 +15,17 @@ from orchestration import events as ev
 from orchestration import graph
 from orchestration.agent_registry import AgentRegistry
 from orchestration.definition import Definition
-from orchestration.errors import (
-    InvalidTaskError,
-    OrchestrationError,
-    StoreError,
-    TransitionError,
-)
+from orchestration.errors import InvalidTaskError, OrchestrationError, StoreError, TransitionError
 from orchestration.executor import TaskExecutor
 from orchestration.journal import Journal, now
-from orchestration.run_state import NO_SPEND, RunState, Spend, TaskState, blocked_tasks, is_blocked
+from orchestration.output_files import OutputFiles
+from orchestration.run_state import RunState, TaskState, is_blocked
 from orchestration.store.memory import MemoryStore
 from orchestration.store.sqlite import SqliteStore
-from orchestration.task import (
-    AgentTask,
-    ExecutionResult,
-    ExecutionStatus,
-    FailureKind,
-    TaskStatus,
-    check_name,
-)
+from orchestration.task import AgentTask, ExecutionResult, ExecutionStatus, FailureKind, TaskStatus, check_name
 from orchestration.task_run import TaskRun, failure, with_status
 from orchestration.workflow import Workflow
+from orchestration.workflow_result import Totals, WorkflowResult, results_of, totals_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,30 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["ProjectOrchestrator", "Totals", "WorkflowResult", "state_path"]
 
 _log = logging.getLogger("orchestration")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Totals:
-    """A run in numbers: tasks by status (all tasks of the project), wall time, and what this run spent."""
-
-    tasks: Mapping[TaskStatus, int]
-    duration_s: float
-    spend: Spend = NO_SPEND
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkflowResult:
-    """What a walk through the graph came to.
-
-    `results` maps a task's id to its outcome, for every task that has one, also from earlier runs. `problems` are
-    things that went wrong beside the tasks, such as an output file that could not be written.
-    """
-
-    run_id: str
-    status: ev.RunStatus
-    results: Mapping[str, ExecutionResult]
-    totals: Totals
-    problems: Sequence[str] = field(default=())
 
 
 def state_path(project_root: Path, project_id: str = "default") -> Path:
@@ -105,13 +70,17 @@ class ProjectOrchestrator:
         check_name("project id", project_id)
         self.project_id = project_id
         self.project_root = None if project_root is None else Path(project_root)
-        self.registry = registry if registry is not None else AgentRegistry()
+        if registry is None:  # the executor's agents are the ones whose limits have to be kept
+            known = getattr(executor, "registry", None)
+            registry = known if isinstance(known, AgentRegistry) else AgentRegistry()
+        self.registry = registry
         self._own_executor: TaskExecutor | None = None
         if executor is None:
             executor = self._own_executor = TaskExecutor(self.registry, root=self.project_root)
         self.executor: Executor = executor
         self._journal = Journal(store if store is not None else self._default_store())
-        self._task_run = TaskRun(self._journal, self.executor, root=self.project_root, variables=variables)
+        self._outputs = OutputFiles(self.project_root)
+        self._task_run = TaskRun(self._journal, self.executor, outputs=self._outputs, variables=variables)
         self._definition = Definition(self._journal)
         self._workflow: Workflow | None = None
 
@@ -153,11 +122,11 @@ class ProjectOrchestrator:
     @property
     def state(self) -> RunState:
         """Everything known of the project: an immutable value."""
-        return self._open()
+        return self._journal.look()
 
     def get_task(self, task_id: str) -> AgentTask | None:
         """Return the task with its current status; None where there is none."""
-        state = self._open()
+        state = self._journal.look()
         known = state.tasks.get(task_id)
         if known is None:
             return None
@@ -166,7 +135,7 @@ class ProjectOrchestrator:
 
     def get_ready_tasks(self) -> list[str]:
         """Return the ids whose dependencies have completed and that have not started; by priority, then order added."""
-        self._open()
+        self._journal.look()
         return self._journal.ready()
 
     def subscribe(self, subscriber: Callable[[ev.Event, RunState], None]) -> Callable[[], None]:
@@ -318,7 +287,14 @@ class ProjectOrchestrator:
             raise OrchestrationError("this project's workflow is running already; wait for it, or cancel() it")
         before = self._journal.state
         graph.check(self._definition.edges())
-        self._workflow = Workflow(self._journal, self._task_run, limit_of=self._limit_of, max_concurrent=max_concurrent)
+        default = getattr(self.executor, "default_agent", None)
+        self._workflow = Workflow(
+            self._journal,
+            self._task_run,
+            limit_of=self._limit_of,
+            default_agent=default if isinstance(default, str) else None,
+            max_concurrent=max_concurrent,
+        )
         try:
             return await self._walk(self._workflow, before)
         finally:
@@ -339,15 +315,12 @@ class ProjectOrchestrator:
         """
         if task_id is not None:
             self._open().find(task_id)
-            if task_id in self._task_run.running:
-                self._task_run.cancel(task_id)
-            else:
+            if not self._task_run.cancel(task_id):
                 self._journal.record(ev.TaskCancelled(at=now(), task_id=task_id))
             return
         if self._workflow is not None:
             self._workflow.cancel()
-        for running in self._task_run.running:
-            self._task_run.cancel(running)
+        self._task_run.cancel_all()
 
     async def durable(self) -> None:
         """Return when everything recorded so far is on the disk.
@@ -361,6 +334,8 @@ class ProjectOrchestrator:
     async def aclose(self) -> None:
         """Write what is queued and close everything the project owns; calling it twice is fine."""
         try:
+            if self._journal.is_open:  # a person's answer may have come after the last run
+                await self._outputs.restore(self._journal.state.tasks.values())
             if self._own_executor is not None:
                 await self._own_executor.aclose()
         finally:
@@ -390,13 +365,15 @@ class ProjectOrchestrator:
         started_at = now()
         run_id = f"{started_at:%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"
         self._journal.record(ev.RunStarted(at=started_at, run_id=run_id))
-        self._retry_stopped()
-        self._task_run.problems.clear()
-        await self._restore_outputs()
+        self._outputs.problems.clear()
         try:
+            self._retry_stopped()
+            await self._outputs.restore(self._journal.state.tasks.values())
             status = await workflow.run()
+            await self._outputs.restore(self._journal.state.tasks.values())  # of what was completed by hand meanwhile
         except asyncio.CancelledError:
-            self._journal.record(ev.RunEnded(at=now(), run_id=run_id, status="interrupted"))
+            with contextlib.suppress(StoreError):  # the cancellation must go on; closing tells what is not stored
+                self._journal.record(ev.RunEnded(at=now(), run_id=run_id, status="interrupted"))
             raise
         self._journal.record(ev.RunEnded(at=now(), run_id=run_id, status=status))
         await self._journal.durable()
@@ -404,13 +381,9 @@ class ProjectOrchestrator:
         return WorkflowResult(
             run_id=run_id,
             status=status,
-            results={
-                task_id: result
-                for task_id, known in state.tasks.items()
-                if (result := known.result or workflow.results.get(task_id)) is not None
-            },
-            totals=_totals(before, state, (now() - started_at).total_seconds()),
-            problems=tuple(self._task_run.problems),
+            results=results_of(state, workflow.results),
+            totals=totals_of(before, state, (now() - started_at).total_seconds()),
+            problems=tuple(self._outputs.problems),
         )
 
     def _retry_stopped(self) -> None:
@@ -423,20 +396,8 @@ class ProjectOrchestrator:
         if stopped:
             self._journal.record(ev.TaskReset(at=now(), task_ids=stopped, reason="tried again by a new run"))
 
-    async def _restore_outputs(self) -> None:
-        """Write the output files a crash kept from being written after their task had completed."""
-        if self.project_root is None:
-            return
-        for known in self._journal.state.ordered():
-            name = known.task.output_file
-            if not name or known.result is None or known.status is not TaskStatus.COMPLETED:
-                continue
-            if not await asyncio.to_thread((self.project_root / name).exists):
-                await self._task_run.write_output(known.task, known.result.output)
-
     def _limit_of(self, agent: str | None) -> int | None:
-        name = agent or getattr(self.executor, "default_agent", None)
-        config = self.registry.get_agent(name) if isinstance(name, str) else None
+        config = self.registry.get_agent(agent) if agent is not None else None
         return None if config is None else config.concurrency_limit
 
     def _waiting(self, task_id: str) -> TaskState:
@@ -473,8 +434,7 @@ def _result(
     """Make the outcome that a person or caller states; a draft's own facts (model, cost, ...) stay with it."""
     metadata = dict(draft.metadata) if draft else {}
     if output is not None and not isinstance(output, str):
-        metadata["data"] = output
-        output = msgspec.json.encode(output).decode()
+        output, metadata["data"] = _as_json(known, output)
     return ExecutionResult(
         known.task.task_id,
         agent=known.agent or known.task.agent or "",
@@ -487,13 +447,12 @@ def _result(
     )
 
 
-def _totals(before: RunState, after: RunState, duration_s: float) -> Totals:
-    counts = Counter(known.status for known in after.tasks.values())
-    blocked = len(blocked_tasks(after))
-    counts[TaskStatus.PENDING] -= blocked
-    counts[TaskStatus.BLOCKED] = blocked
-    return Totals(
-        tasks={status: count for status, count in counts.items() if count},
-        duration_s=duration_s,
-        spend=after.spend - before.spend,
-    )
+def _as_json(known: TaskState, output: object) -> tuple[str, object]:
+    """Return data as JSON text, and as what that text will be read back as."""
+    try:
+        raw = msgspec.json.encode(output)
+        return raw.decode(), msgspec.json.decode(raw)
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise InvalidTaskError(
+            f"the output of task {known.task.task_id!r} cannot be kept: {exc}; give text, or plain JSON data"
+        ) from exc

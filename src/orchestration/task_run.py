@@ -6,10 +6,8 @@ Knows one task at a time; which one runs when is the workflow's business.
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-import tempfile
-from pathlib import Path
+import contextlib
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from orchestration import events as ev
@@ -22,11 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from orchestration.journal import Journal
+    from orchestration.output_files import OutputFiles
     from orchestration.run_state import RunState, TaskState
 
 __all__ = ["Executor", "TaskRun", "failure", "read_inputs", "unmet_dependencies", "with_status"]
-
-_log = logging.getLogger("orchestration")
 
 _FINAL = (TaskStatus.COMPLETED, TaskStatus.WAITING)
 
@@ -38,30 +35,51 @@ class Executor(Protocol):
         """Execute the task; a task that fails is a FAILED result, not an exception."""
 
 
+@dataclass(slots=True)
+class _Execution:
+    """One execution that is going on: who runs it, whether `cancel` was asked for, who else waits for it."""
+
+    runner: asyncio.Task[object]
+    is_working: bool = True
+    is_cancelled: bool = False
+    result: ExecutionResult | None = None
+    error: Exception | None = None
+    joined: list[asyncio.Future[None]] = field(default_factory=list)
+
+    async def join(self) -> ExecutionResult | None:
+        """Wait until it is over and share what came of it; None if it was interrupted or set aside."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.joined.append(future)
+        await future
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+    def end(self) -> None:
+        """Wake those who joined."""
+        for future in self.joined:
+            if not future.done():
+                future.set_result(None)
+        if self.is_cancelled:
+            self.runner.uncancel()  # takes back what `cancel` did; the caller's own cancellations stay
+
+
 class TaskRun:
     """Executes tasks of one project and records them. Running tasks can be joined and cancelled by id."""
 
     def __init__(
-        self, journal: Journal, executor: Executor, *, root: Path | None, variables: Mapping[str, str] | None = None
+        self, journal: Journal, executor: Executor, *, outputs: OutputFiles, variables: Mapping[str, str] | None = None
     ) -> None:
         self._journal = journal
         self._executor = executor
-        self._root = root
+        self._outputs = outputs
         self._variables = dict(variables or {})
-        self._running: dict[str, asyncio.Task[object]] = {}
-        self._joined: dict[str, list[asyncio.Future[None]]] = {}
-        self._to_cancel: set[str] = set()
-        self.problems: list[str] = []
-
-    @property
-    def running(self) -> frozenset[str]:
-        """The ids of the tasks that are being executed now."""
-        return frozenset(self._running)
+        self._running: dict[str, _Execution] = {}
 
     async def run(self, task_id: str, agent: str | None = None) -> ExecutionResult:
         """Execute one task and return its outcome when that is durable.
 
-        A completed or waiting task's recorded result is returned as it is; a task that runs already is waited for.
+        A completed or waiting task's recorded result is returned as it is; an execution that is going on is joined.
 
         Raises:
             UnknownTaskError: if there is no such task.
@@ -69,24 +87,26 @@ class TaskRun:
             Exception: what the executor raised, such as UnknownAgentError; it is recorded as the task's failure too.
 
         """
-        if task_id in self._running:
-            await self._join(task_id)
+        while (going_on := self._running.get(task_id)) is not None:
+            if (result := await going_on.join()) is not None:
+                return result
         known = self._journal.state.find(task_id)
         if known.status in _FINAL and known.result is not None:
             await self._journal.durable()
             return known.result
-        self.start(task_id, agent)
         me = asyncio.current_task()
         assert me is not None  # noqa: S101 -- a coroutine always runs in a task
-        self._running[task_id] = me
+        # Known as running before the fact is told, so that a subscriber who cancels it at once finds it.
+        execution = self._running[task_id] = _Execution(me)
         try:
-            return await self._execute(task_id, agent)
+            self.start(task_id, agent)
+            return await self._execute(execution, self._journal.state.find(task_id), agent)
+        except Exception as exc:
+            execution.error = exc
+            raise
         finally:
             del self._running[task_id]
-            self._to_cancel.discard(task_id)
-            for future in self._joined.pop(task_id, ()):
-                if not future.done():
-                    future.set_result(None)
+            execution.end()
 
     def start(self, task_id: str, agent: str | None = None) -> None:
         """Record that an attempt begins.
@@ -110,60 +130,81 @@ class TaskRun:
             )
         )
 
-    def cancel(self, task_id: str) -> None:
-        """Stop the task's execution, if it is going on; its outcome is then `cancelled`."""
-        running = self._running.get(task_id)
-        if running is not None and task_id not in self._to_cancel:
-            self._to_cancel.add(task_id)
-            running.cancel()
+    def cancel(self, task_id: str) -> bool:
+        """Stop the task's execution, so that it comes to `cancelled`; False if there is none going on."""
+        execution = self._running.get(task_id)
+        if execution is None or not execution.is_working:
+            return False
+        if not execution.is_cancelled:
+            execution.is_cancelled = True
+            execution.runner.cancel()
+        return True
 
-    async def write_output(self, task: AgentTask, output: str) -> None:
-        """Write a task's `output_file`, whole or not at all; a failure goes to `problems`, the output is safe."""
-        if task.output_file is None or self._root is None:
-            return
+    def cancel_all(self) -> None:
+        """Stop every execution that is going on."""
+        for task_id in tuple(self._running):
+            self.cancel(task_id)
+
+    async def _execute(self, execution: _Execution, known: TaskState, agent: str | None) -> ExecutionResult:
+        task_id = known.task.task_id
         try:
-            await asyncio.to_thread(_write_atomically, self._root, task.output_file, output)
-        except OSError as exc:
-            problem = f"task {task.task_id!r}: cannot write output_file {task.output_file!r}: {exc}"
-            _log.error(problem, extra={"action": "output_not_written", "task": task.task_id})
-            self.problems.append(problem)
+            result = await self._work(execution, known, agent)
+        except asyncio.CancelledError:
+            result = self._stopped(execution, known)
+            if execution.runner.cancelling() > execution.is_cancelled:  # by someone else, too: that goes on
+                raise
+        except StoreError:
+            raise
+        except Exception as exc:
+            self._settle(known, failure(task_id, exc, known=known))
+            await self._journal.durable()
+            raise
+        else:
+            result = self._settle(known, result) or result
+        await self._journal.durable()
+        settled = self._journal.state.tasks.get(task_id)
+        if settled is not None and settled.status is TaskStatus.COMPLETED:
+            await self._outputs.write(settled)
+        execution.result = settled.result if settled else None
+        if execution.result is None and settled is not None and settled.status is TaskStatus.CANCELLED:
+            execution.result = result
+        return execution.result or result
 
-    async def _execute(self, task_id: str, agent: str | None) -> ExecutionResult:
-        known = self._journal.state.find(task_id)
+    async def _work(self, execution: _Execution, known: TaskState, agent: str | None) -> ExecutionResult:
+        """Have the executor do it; cancelled here and nowhere later.
+
+        Raises:
+            TypeError, ValueError: if what it returned is not the outcome of an execution.
+
+        """
         token = current.set(self._context(known))
         try:
             # The start is durable before anything is done in its name. The facts before it are then durable too, so a
             # task needs no other wait for the completion of what it depends on.
             await self._journal.durable()
             result = await self._executor.execute(with_status(known.task, known.status), agent=agent)
-        except asyncio.CancelledError:
-            return await self._cancelled(known)
-        except StoreError:
-            raise
-        except Exception as exc:
-            self._settle(known, failure(known.task.task_id, exc, known=known))
-            await self._journal.durable()
-            raise
+            if execution.is_cancelled:
+                await asyncio.sleep(0)  # a cancellation still on its way arrives here, not in the caller's own code
         finally:
+            execution.is_working = False
             current.reset(token)
-        self._settle(known, result)
-        await self._journal.durable()
-        settled = self._journal.state.find(task_id)
-        if settled.status is TaskStatus.COMPLETED and settled.result is not None:
-            await self.write_output(settled.task, settled.result.output)
-        return settled.result or result
+        if not isinstance(result, ExecutionResult):
+            raise TypeError(f"the executor returned {result!r}, expected an ExecutionResult")
+        if result.status is ExecutionStatus.IN_PROGRESS:
+            raise ValueError("the executor returned a result that is still in_progress; expected one that is over")
+        return result
 
-    async def _cancelled(self, known: TaskState) -> ExecutionResult:
-        """Record an execution that was stopped: by `cancel` it is a result, by anyone else the cancellation goes on."""
+    def _stopped(self, execution: _Execution, known: TaskState) -> ExecutionResult:
+        """Record an execution that was stopped: on request, from outside, or by its own worker's mistake."""
         task_id = known.task.task_id
-        asked = task_id in self._to_cancel
+        if not execution.runner.cancelling():
+            leak = RuntimeError("the worker raised CancelledError, though nobody cancelled the task")
+            result = failure(task_id, leak, known=known)
+            return self._settle(known, result) or result
         if self._is_current(known):
-            event = ev.TaskCancelled if asked else ev.TaskInterrupted
-            self._journal.record(event(at=now(), task_id=task_id))
-        me = asyncio.current_task()
-        if not asked or me is None or me.uncancel() > 0:
-            raise asyncio.CancelledError
-        await self._journal.durable()
+            event = ev.TaskCancelled if execution.is_cancelled else ev.TaskInterrupted
+            with contextlib.suppress(StoreError):  # told by whoever waits for the store; the cancellation must go on
+                self._journal.record(event(at=now(), task_id=task_id))
         return ExecutionResult(
             task_id,
             agent=known.agent,
@@ -173,14 +214,16 @@ class TaskRun:
             error="cancelled",
         )
 
-    def _settle(self, known: TaskState, result: ExecutionResult) -> None:
-        """Record the outcome, unless the task was settled by someone else while it ran."""
+    def _settle(self, known: TaskState, result: ExecutionResult) -> ExecutionResult | None:
+        """Record the outcome and return it as recorded; None if the task was settled by someone else meanwhile."""
         if not self._is_current(known):
-            return
+            return None
         try:
             self._journal.record(_outcome(known.task.task_id, result))
         except InvalidTaskError as exc:  # the result holds what JSON cannot say
-            self._journal.record(_outcome(known.task.task_id, failure(known.task.task_id, exc, known=known)))
+            result = failure(known.task.task_id, exc, known=known)
+            self._journal.record(_outcome(known.task.task_id, result))
+        return result
 
     def _is_current(self, known: TaskState) -> bool:
         latest = self._journal.state.tasks.get(known.task.task_id)
@@ -204,11 +247,6 @@ class TaskRun:
         if known is None or (isinstance(event, ev.TaskRetrying) and known.status is not TaskStatus.IN_PROGRESS):
             return
         self._journal.record(event)
-
-    async def _join(self, task_id: str) -> None:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._joined.setdefault(task_id, []).append(future)
-        await future
 
 
 def read_inputs(state: RunState, task: AgentTask) -> dict[str, TaskInput]:
@@ -264,29 +302,6 @@ def failure(task_id: str, exc: Exception, *, known: TaskState | None = None) -> 
         status=ExecutionStatus.FAILED,
         started_at=known.started_at if known else None,
         completed_at=now(),
-        error=f"{type(exc).__name__}: {exc}",
+        error=f"{type(exc).__name__}: {exc}".encode(errors="backslashreplace").decode(),
         metadata={"failure_kind": FailureKind.TASK_ERROR.value},
     )
-
-
-def _write_atomically(root: Path, relative: str, text: str) -> None:
-    """Write a file inside the root through a temporary one beside it.
-
-    Raises:
-        OSError: if it cannot be written, or the path leads out of the root, also through a symbolic link.
-
-    """
-    target = root / relative
-    folder = target.parent.resolve()
-    if not folder.is_relative_to(root.resolve()):
-        raise PermissionError(f"it leads out of the project's folder, to {str(folder)!r}")
-    folder.mkdir(parents=True, exist_ok=True)
-    fd, temporary = tempfile.mkstemp(dir=folder, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(folder / target.name)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestration.errors import OrchestrationError, StoreError
 from orchestration.task import TaskStatus
-from orchestration.task_run import TaskRun, failure
+from orchestration.task_run import TaskRun, failure, unmet_dependencies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,7 @@ _log = logging.getLogger("orchestration")
 class Workflow:
     """Runs what can run, until nothing can. Use once.
 
-    `limit_of` gives an agent's own limit (None: no limit); its argument is None for tasks that name no agent.
+    `limit_of` gives an agent's own limit (None: no limit). Tasks that name no agent are `default_agent`'s.
     """
 
     def __init__(
@@ -40,13 +41,16 @@ class Workflow:
         task_run: TaskRun,
         *,
         limit_of: Callable[[str | None], int | None],
+        default_agent: str | None = None,
         max_concurrent: int | None = None,
     ) -> None:
         self._journal = journal
         self._task_run = task_run
         self._limit_of = limit_of
+        self._default_agent = default_agent
         self._max_concurrent = max_concurrent
         self._group: asyncio.TaskGroup | None = None
+        self._idle = asyncio.Event()
         self._per_agent: Counter[str | None] = Counter()
         self._running = 0
         self._is_stopping = False
@@ -64,11 +68,9 @@ class Workflow:
         try:
             async with asyncio.TaskGroup() as self._group:
                 self._start_ready()
+                await self._until_idle()
         except ExceptionGroup as group:
             raise _first_error(group) from group
-        except asyncio.CancelledError:
-            self._is_stopping = True
-            raise
         finally:
             unsubscribe()
             self._group = None
@@ -80,10 +82,18 @@ class Workflow:
         self._is_stopping = True
 
     def cancel(self) -> None:
-        """Start nothing more and stop what runs."""
+        """Start nothing more; stopping what runs is the caller's part."""
         self._is_stopping = self._is_cancelled = True
-        for task_id in self._task_run.running:
-            self._task_run.cancel(task_id)
+
+    async def _until_idle(self) -> None:
+        try:
+            while self._running:
+                self._idle.clear()
+                await self._idle.wait()
+        except asyncio.CancelledError:
+            # Said before the group stops its tasks: an interrupted task is ready again, and must not start anew.
+            self._is_stopping = True
+            raise
 
     def _on_fact(self, _event: ev.Event, _state: RunState) -> None:
         self._start_ready()
@@ -96,29 +106,47 @@ class Workflow:
             task_id = self._journal.take(self._has_slot)
             if task_id is None:
                 return
-            agent = self._journal.state.tasks[task_id].task.agent
+            agent = self._journal.state.tasks[task_id].task.agent or self._default_agent
             self._running += 1
             self._per_agent[agent] += 1
-            self._group.create_task(self._run_one(task_id, agent), name=f"task {task_id}")
+            task = self._group.create_task(self._run_one(task_id), name=f"task {task_id}")
+            task.add_done_callback(partial(self._free, agent))
+
+    def _free(self, agent: str | None, _task: asyncio.Task[None]) -> None:
+        self._running -= 1
+        self._per_agent[agent] -= 1
+        self._start_ready()
+        if not self._running:
+            self._idle.set()
 
     def _has_slot(self, agent: str | None) -> bool:
-        limit = self._limit_of(agent)
-        return limit is None or self._per_agent[agent] < limit
+        name = agent or self._default_agent
+        limit = self._limit_of(name)
+        return limit is None or self._per_agent[name] < limit
 
-    async def _run_one(self, task_id: str, agent: str | None) -> None:
+    def _is_startable(self, task_id: str) -> bool:
+        """Tell whether a task that was taken is still to be started: until it got its turn, much may have been said.
+
+        If not, nothing is lost: what makes it ready again puts it on the schedule again.
+        """
+        state = self._journal.state
+        known = state.tasks.get(task_id)
+        if self._is_stopping or known is None or known.status is not TaskStatus.PENDING:
+            return False
+        return not unmet_dependencies(state, known)
+
+    async def _run_one(self, task_id: str) -> None:
+        if not self._is_startable(task_id):
+            return
         try:
             self.results[task_id] = await self._task_run.run(task_id)
         except StoreError:
+            self._is_stopping = True
             raise
         except Exception as exc:  # noqa: BLE001 -- see below
             # It is recorded as the task's failure already. The others go on: one bad task must not stop a night's work.
             _log.exception("task %r failed", task_id, extra={"action": "task_raised", "task": task_id})
-            known = self._journal.state.tasks[task_id]
-            self.results[task_id] = known.result or failure(task_id, exc)
-        finally:
-            self._running -= 1
-            self._per_agent[agent] -= 1
-            self._start_ready()
+            self.results[task_id] = failure(task_id, exc)
 
     def _status(self, state: RunState) -> ev.RunStatus:
         if self._is_cancelled:
@@ -128,7 +156,10 @@ class Workflow:
             return "interrupted"
         if counts[TaskStatus.FAILED] or counts[TaskStatus.CANCELLED]:
             return "failed"
-        return "waiting" if counts[TaskStatus.WAITING] else "completed"
+        # What is in progress now was started by hand; whoever did that has the next word, like a person.
+        if counts[TaskStatus.WAITING] or counts[TaskStatus.IN_PROGRESS]:
+            return "waiting"
+        return "failed" if counts[TaskStatus.PENDING] else "completed"
 
 
 def _first_error(group: ExceptionGroup[Exception]) -> Exception:
