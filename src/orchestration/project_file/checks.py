@@ -1,0 +1,172 @@
+"""What a schema cannot see: names that lead nowhere, circles, two tasks that write one file.
+
+Each check yields its problems and looks at sound values only; what is wrong in itself is told by `structure`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from orchestration import graph
+from orchestration.errors import CycleError, InvalidTaskError
+from orchestration.project_file.files import NamedFileError, locate
+from orchestration.project_file.wording import did_you_mean, one_of, shown
+from orchestration.task import check_name
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+    from orchestration.project_file.content import Content, Entry
+    from orchestration.project_file.document import Problem
+    from orchestration.project_file.wording import Keys
+
+__all__ = ["check_content"]
+
+# Circles are looked for one after the other, each search as long as the file.
+_CYCLES_MAX = 10
+_STATE_DIR = ".orchestration"
+
+
+def check_content(content: Content) -> Iterator[Problem]:
+    """Yield all mistakes of the content, in no particular order."""
+    yield from _names(content)
+    yield from _repeated_ids(content)
+    yield from _agents(content)
+    yield from _dependencies(content)
+    yield from _cycles(content)
+    yield from _output_files(content)
+    yield from _variables(content)
+    yield from _metadata(content)
+    yield from _scripts_dir(content)
+
+
+def _names(content: Content) -> Iterator[Problem]:
+    """Names that could not be part of a path or a command line."""
+    named: list[tuple[str, str, Keys]] = [("task id", task_id, task.id_keys) for task_id, task in content.tasks.items()]
+    named += [("agent name", name, ("agents", name)) for name in content.agents or ()]
+    if "project" in content.top:
+        named.append(("project id", content.top["project"], ("project",)))
+    for what, name, keys in named:
+        try:
+            check_name(what, name)
+        except InvalidTaskError as exc:
+            yield content.document.at_key(keys, str(exc))
+
+
+def _repeated_ids(content: Content) -> Iterator[Problem]:
+    """Ids that are taken; in the mapping form these are repeated keys, which the document tells."""
+    for entry in content.entries:
+        first = content.tasks.get(entry.task_id, entry)
+        if first is not entry:
+            line = content.document.line_of(first.id_keys)
+            message = f"the id {entry.task_id!r} is here twice, first in line {line}; give one of the tasks another id"
+            yield content.document.at_value(entry.id_keys, message)
+
+
+def _agents(content: Content) -> Iterator[Problem]:
+    """Agents that do not exist or may not be used, and tasks that nobody does."""
+    if content.agents is None:
+        return
+    uses: list[tuple[Keys, str]] = [
+        (entry.at("agent"), entry.fields["agent"]) for entry in content.entries if "agent" in entry.fields
+    ]
+    if "default_agent" in content.top:
+        uses.append((("default_agent",), content.top["default_agent"]))
+    for keys, name in uses:
+        if name not in content.agents:
+            yield content.document.at_value(
+                keys, f"there is no agent {shown(name)}{_near(name, content.agents, 'agents')}"
+            )
+        elif (content.agents[name] or {}).get("enabled") is False:
+            yield content.document.at_value(keys, f"the agent {name!r} is disabled; enable it or name another")
+    idle = [entry for entry in content.entries if "agent" not in entry.given]
+    if idle and "default_agent" not in content.given:
+        more = f" (and {len(idle) - 1} more)" if len(idle) > 1 else ""
+        message = f"no agent does this task{more}; name one under 'agent', or set 'default_agent'"
+        yield content.document.at_key(idle[0].keys, message)
+
+
+def _dependencies(content: Content) -> Iterator[Problem]:
+    """Dependencies that are no tasks."""
+    for entry in content.entries:
+        for index, name in enumerate(entry.fields.get("dependencies", ())):
+            if name is not None and name not in content.ids:
+                message = f"there is no task {shown(name)}{_near(name, content.ids, 'tasks')}"
+                yield content.document.at_value(entry.at("dependencies", index), message)
+
+
+def _cycles(content: Content) -> Iterator[Problem]:
+    """Circles of dependencies, each told where the first of its tasks in the file depends on the next."""
+    order = {task_id: number for number, task_id in enumerate(content.tasks)}
+    edges = {task_id: _known_dependencies(entry, order) for task_id, entry in content.tasks.items()}
+    for _ in range(_CYCLES_MAX):
+        try:
+            graph.check(edges)
+        except CycleError as exc:
+            around = exc.cycle[:-1]
+            start = min(range(len(around)), key=lambda at: order[around[at]])
+            circle = [*around[start:], *around[:start], around[start]]
+            entry = content.tasks[circle[0]]
+            where = entry.at("dependencies", entry.fields["dependencies"].index(circle[1]))
+            yield content.document.at_value(where, str(CycleError(circle)))
+            edges |= {task_id: [] for task_id in around}
+        else:
+            return
+
+
+def _known_dependencies(entry: Entry, known: Collection[str]) -> list[str]:
+    return [name for name in entry.fields.get("dependencies", ()) if name in known]
+
+
+def _output_files(content: Content) -> Iterator[Problem]:
+    """Output files outside of the project, at the place of its own files, or written by two tasks."""
+    state = content.root.resolve() / _STATE_DIR
+    taken: dict[Path, Keys] = {}
+    for entry in content.entries:
+        keys = entry.at("output_file")
+        path = entry.fields.get("output_file")
+        if path is None:
+            continue
+        try:
+            found = locate(content.root, path)
+        except NamedFileError as exc:
+            yield content.document.at_value(keys, str(exc))
+            continue
+        if found in taken:
+            line = content.document.line_of(taken[found])
+            yield content.document.at_value(keys, f"{path!r} is written in line {line} already; name another file")
+        elif found == content.path.resolve() or found.is_relative_to(state):
+            yield content.document.at_value(keys, f"{path!r} belongs to the project itself; name another file")
+        taken.setdefault(found, keys)
+
+
+def _variables(content: Content) -> Iterator[Problem]:
+    for name, value in (content.variables or {}).items():
+        if isinstance(value, dict) and value.get("required") is True and value.get("default") is not None:
+            message = "a required variable makes no use of its default; keep one of the two"
+            yield content.document.at_value(("variables", name, "required"), message)
+
+
+def _metadata(content: Content) -> Iterator[Problem]:
+    """Keys of the task that are repeated in its metadata, where they are kept."""
+    for entry in content.entries:
+        for name in ("model", "use_direct_llm"):
+            if name in entry.given and name in entry.fields.get("metadata", {}):
+                message = f"{name!r} is given here and as the task's own key; keep one"
+                yield content.document.at_key(entry.at("metadata", name), message)
+
+
+def _scripts_dir(content: Content) -> Iterator[Problem]:
+    folder = content.top.get("scripts_dir")
+    if folder is not None and not os.path.isdir(content.root / folder):  # noqa: PTH112 -- Path.is_dir raises for long names
+        yield content.document.at_value(
+            ("scripts_dir",), f"there is no folder {shown(folder)} in {str(content.root)!r}"
+        )
+
+
+def _near(name: str, known: Collection[str], what: str) -> str:
+    if not known:
+        return f"; this file has no {what}"
+    return did_you_mean(name, known) or f"; the {what} of this file: {one_of(known)}"

@@ -1,0 +1,124 @@
+"""The long values of a task, prompt and output schema: fetched from their files where they have one, and checked.
+
+Knows what a template may name and what a JSON Schema must be; nothing of the rest of a task.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from orchestration.project_file.answer_schema import find_fault
+from orchestration.project_file.files import NamedFileError, read_named
+from orchestration.project_file.templates import Scope, find_mistakes
+from orchestration.project_file.wording import shown
+from orchestration.task import AgentTask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from orchestration.project_file.content import Content, Entry
+    from orchestration.project_file.document import Problem
+    from orchestration.project_file.wording import Keys
+
+__all__ = ["TaskTexts", "read_texts"]
+
+_TASK_FIELDS = tuple(field.name for field in fields(AgentTask))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskTexts:
+    """What was fetched for one task, and what is wrong with it."""
+
+    prompt: str | None
+    output_schema: Mapping[str, Any] | None
+    problems: tuple[Problem, ...]
+
+
+def read_texts(content: Content, entry: Entry) -> TaskTexts:
+    """Return the task's prompt and output schema, from their files where the task names files."""
+    problems: list[Problem] = []
+    prompt = _prompt(content, entry, problems)
+    schema = _schema(content, entry, problems)
+    return TaskTexts(prompt=prompt, output_schema=schema, problems=tuple(problems))
+
+
+def _prompt(content: Content, entry: Entry, problems: list[Problem]) -> str | None:
+    path = entry.fields.get("prompt_file")
+    if path is None:
+        prompt: str | None = entry.fields.get("prompt")
+        if prompt is not None:
+            problems += _template_problems(content, entry, prompt)
+        return prompt
+    keys = entry.at("prompt_file")
+    try:
+        prompt = read_named(content.root, path)
+    except NamedFileError as exc:
+        problems.append(content.document.at_value(keys, str(exc)))
+        return None
+    for finding in find_mistakes(prompt, _scope(content, entry)):
+        message = f"in line {finding.line} of {path!r}: {finding.message}"
+        problems.append(content.document.at_value(keys, message))
+    return prompt
+
+
+def _template_problems(content: Content, entry: Entry, prompt: str) -> Iterator[Problem]:
+    for finding in find_mistakes(prompt, _scope(content, entry)):
+        yield content.document.in_text(entry.at("prompt"), finding.message, line=finding.line, find=finding.find)
+
+
+def _scope(content: Content, entry: Entry) -> Scope:
+    return Scope(
+        task_id=entry.task_id,
+        dependencies=dict.fromkeys(name for name in entry.fields.get("dependencies", ()) if name is not None),
+        tasks=content.ids,
+        variables=content.variables,
+        task_fields=_TASK_FIELDS,
+    )
+
+
+def _schema(content: Content, entry: Entry, problems: list[Problem]) -> Mapping[str, Any] | None:
+    given = entry.fields.get("output_schema")
+    if given is None:
+        return None
+    keys = entry.at("output_schema")
+    try:
+        schema = _read_schema(content, given) if isinstance(given, str) else given
+    except NamedFileError as exc:
+        problems.append(content.document.at_value(keys, str(exc)))
+        return None
+    fault = find_fault(schema)
+    if fault is None:
+        return schema
+    if isinstance(given, str):
+        where, message = keys, f"{given!r} is not a valid JSON Schema: at {fault.path}: {fault.message}"
+    else:
+        where, message = _deepest(content, keys, fault.keys), f"not a valid JSON Schema: {fault.message}"
+    problems.append(content.document.at_value(where, message))
+    return None
+
+
+def _read_schema(content: Content, path: str) -> dict[str, Any]:
+    """Return the mapping in a JSON file.
+
+    Raises:
+        NamedFileError: if there is none.
+
+    """
+    try:
+        schema = json.loads(read_named(content.root, path))
+    except json.JSONDecodeError as exc:
+        raise NamedFileError(f"{path!r} is not JSON: line {exc.lineno}, column {exc.colno}: {exc.msg}") from exc
+    except (ValueError, RecursionError) as exc:  # a number of thousands of digits, or lists in lists in lists
+        raise NamedFileError(f"{path!r} is not JSON that can be read: {exc}") from exc
+    if not isinstance(schema, dict):
+        raise NamedFileError(f"{path!r} holds {shown(schema)}; expected a JSON Schema such as {{'type': 'object'}}")
+    return schema
+
+
+def _deepest(content: Content, base: Keys, keys: Keys) -> Keys:
+    """Return the path into the schema as far as the document knows it."""
+    while keys and (*base, *keys) not in content.document.places:
+        keys = keys[:-1]
+    return (*base, *keys)
