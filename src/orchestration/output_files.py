@@ -50,9 +50,11 @@ class OutputFiles:
         A crash can come between the two, and a person's answer has no other moment to be written. A file that is newer
         was edited since, and is left alone.
         """
+        if self._root is None:
+            return
         for known in tasks:
             name, ended_at = known.task.output_file, known.ended_at
-            if self._root is None or not name or ended_at is None or known.status is not TaskStatus.COMPLETED:
+            if not name or ended_at is None or known.status is not TaskStatus.COMPLETED:
                 continue
             if await asyncio.to_thread(_is_stale, self._root / name, ended_at):
                 await self.write(known)

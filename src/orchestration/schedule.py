@@ -28,7 +28,7 @@ class Schedule:
     """The ready tasks of one project, by priority, then in the order added."""
 
     def __init__(self) -> None:
-        self._dirty = True
+        self._is_stale = True
         self._dependents: dict[str, list[str]] = {}
         self._missing: dict[str, int] = {}
         self._ready: dict[str, tuple[int, int]] = {}
@@ -38,10 +38,10 @@ class Schedule:
 
     def update(self, state: RunState, event: ev.Event) -> None:
         """Take in one fact; `state` is the state after it."""
-        if self._dirty:
+        if self._is_stale:
             return
         if isinstance(event, _REBUILD):
-            self._dirty = True
+            self._is_stale = True
         elif isinstance(event, ev.TaskCompleted):
             self._ready.pop(event.task_id, None)
             self._release(state, event.task_id)
@@ -52,7 +52,8 @@ class Schedule:
 
     def ready(self, state: RunState) -> list[str]:
         """Return the ids that may start, the first to start first."""
-        self._build(state)
+        if self._is_stale:
+            self._build(state)
         return sorted(self._ready, key=self._ready.__getitem__)
 
     def take(self, state: RunState, has_slot: Callable[[str | None], bool]) -> str | None:
@@ -60,7 +61,8 @@ class Schedule:
 
         `has_slot` is asked once per agent with ready tasks; None stands for tasks that name no agent.
         """
-        self._build(state)
+        if self._is_stale:
+            self._build(state)
         best: list[tuple[tuple[int, int], str]] | None = None
         for agent, heap in self._heaps.items():
             while heap and self._ready.get(heap[0][1]) != heap[0][0]:
@@ -74,9 +76,7 @@ class Schedule:
         return task_id
 
     def _build(self, state: RunState) -> None:
-        if not self._dirty:
-            return
-        self._dirty = False
+        self._is_stale = False
         self._ready, self._heaps, self._missing = {}, {}, {}
         self._dependents = graph.dependents({name: known.task.dependencies for name, known in state.tasks.items()})
         for task_id, known in state.tasks.items():

@@ -1,6 +1,6 @@
 """One walk through the whole graph: each task starts when its own dependencies are done and a slot is free.
 
-There are no waves and no polling: every fact may free a task or a slot, so every fact is an occasion to start what can.
+There are no waves and no polling: a fact that may free a task, and a slot let go, are occasions to start what can.
 Knows tasks and slots; what an execution is and how it is recorded is the business of `TaskRun`.
 """
 
@@ -12,6 +12,7 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
+from orchestration import events as ev
 from orchestration.errors import OrchestrationError, StoreError
 from orchestration.task import TaskStatus
 from orchestration.task_run import TaskRun, failure, unmet_dependencies
@@ -19,7 +20,6 @@ from orchestration.task_run import TaskRun, failure, unmet_dependencies
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestration import events as ev
     from orchestration.journal import Journal
     from orchestration.run_state import RunState
     from orchestration.task import ExecutionResult
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["Workflow"]
 
 _log = logging.getLogger("orchestration")
+
+# The most frequent facts, after which there is nothing new to start.
+_FREES_NOTHING = (ev.TaskStarted, ev.TaskRetrying, ev.CallFinished)
 
 
 class Workflow:
@@ -95,8 +98,9 @@ class Workflow:
             self._is_stopping = True
             raise
 
-    def _on_fact(self, _event: ev.Event, _state: RunState) -> None:
-        self._start_ready()
+    def _on_fact(self, event: ev.Event, _state: RunState) -> None:
+        if not isinstance(event, _FREES_NOTHING):
+            self._start_ready()
 
     def _start_ready(self) -> None:
         """Start tasks while there are ready ones and slots. Never awaits, so nothing can come between."""
