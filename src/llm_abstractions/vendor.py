@@ -20,7 +20,7 @@ DEFAULT_MODELS = {
     "local": "SmolLM2-135M-Instruct.Q4_1",
 }
 
-# Packages found once stay found (looking costs 0.1 ms, and providers are made for every attempt); missing ones are
+# Packages found once stay found (looking touches the disk, and providers are made for every attempt); missing ones are
 # looked for again, for they may be installed meanwhile.
 _found: set[str] = set()
 
@@ -44,7 +44,7 @@ class Vendor:
 
     def is_own_url(self, base_url: str | None) -> bool:
         """Say whether `base_url` is the vendor's own API (None is) and not a compatible server's."""
-        from urllib.parse import urlsplit  # noqa: PLC0415 - 5 ms that a start without calls does not need
+        from urllib.parse import urlsplit  # noqa: PLC0415 - 2 ms that a start without calls does not need
 
         host = (urlsplit(base_url).hostname or "") if base_url else None
         return host is None or any(host == domain or host.endswith(f".{domain}") for domain in self.domains)

@@ -152,7 +152,7 @@ def _first_bytes(path: "Path") -> bytes:
 
 
 def _is_file(path: "str | Path") -> bool:
-    from pathlib import Path  # noqa: PLC0415 - 5 ms that a start without a local model does not need
+    from pathlib import Path  # noqa: PLC0415 - 3 ms that a start without a local model does not need
 
     return Path(path).is_file()
 

@@ -123,7 +123,7 @@ class OpenAILlm(SdkLlm):
 
 
 class _Seen:
-    """What the chunks of one stream told besides their text: the SDK's own accumulator costs three times the CPU."""
+    """What the chunks of one stream told besides their text."""
 
     def __init__(self) -> None:
         self._reason: str | None = None
