@@ -24,7 +24,7 @@ from orchestration.store.memory import MemoryStore
 from orchestration.store.sqlite import SqliteStore
 from orchestration.task import AgentTask, ExecutionResult, ExecutionStatus, FailureKind, TaskStatus, check_name
 from orchestration.task_run import TaskRun, failure, with_status
-from orchestration.workflow import Workflow
+from orchestration.workflow import Workflow, first_error
 from orchestration.workflow_result import Totals, WorkflowResult, results_of, totals_of
 
 if TYPE_CHECKING:
@@ -264,8 +264,11 @@ class ProjectOrchestrator:
                 return failure(task_id, exc)
 
         await self._journal.open_async()
-        async with asyncio.TaskGroup() as group:
-            running = [group.create_task(run(task_id)) for task_id in task_ids]
+        try:
+            async with asyncio.TaskGroup() as group:
+                running = [group.create_task(run(task_id)) for task_id in task_ids]
+        except ExceptionGroup as errors:
+            raise first_error(errors) from errors
         return [task.result() for task in running]
 
     async def execute_workflow(self, *, max_concurrent: int | None = None) -> WorkflowResult:

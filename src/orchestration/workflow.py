@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestration import events as ev
-from orchestration.errors import OrchestrationError, StoreError
+from orchestration.errors import StoreError
 from orchestration.task import TaskStatus
 from orchestration.task_run import TaskRun, failure, unmet_dependencies
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from orchestration.run_state import RunState
     from orchestration.task import ExecutionResult
 
-__all__ = ["Workflow"]
+__all__ = ["Workflow", "first_error"]
 
 _log = logging.getLogger("orchestration")
 
@@ -73,7 +73,7 @@ class Workflow:
                 self._start_ready()
                 await self._until_idle()
         except ExceptionGroup as group:
-            raise _first_error(group) from group
+            raise first_error(group) from group
         finally:
             unsubscribe()
             self._group = None
@@ -166,14 +166,9 @@ class Workflow:
         return "failed" if counts[TaskStatus.PENDING] else "completed"
 
 
-def _first_error(group: ExceptionGroup[Exception]) -> Exception:
-    """Return the error that ended the run: the store's where there is one, for the others follow from it."""
-    leaves: list[Exception] = []
-    stack: list[Exception] = [group]
-    while stack:
-        error = stack.pop()
-        if isinstance(error, ExceptionGroup):
-            stack.extend(error.exceptions)
-        else:
-            leaves.append(error)
-    return next((error for error in leaves if isinstance(error, OrchestrationError)), leaves[0])
+def first_error(group: ExceptionGroup[Exception]) -> Exception:
+    """Return one error of a group whose errors follow from each other: the first one there is."""
+    error: Exception = group
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
