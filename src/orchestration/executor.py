@@ -99,7 +99,7 @@ class TaskExecutor:
 
     `scripts_dir` holds the scripts that stand in for unavailable providers. `root` is the project's folder: where
     programs run, and what templates and functions can reach. What it opens (clients, threads) is shared by all
-    executions and released by `aclose`.
+    executions and released by `aclose`. `registry` and `default_agent` can be read back.
 
     Raises:
         InvalidTaskError: if `execution_mode` is none of the three.

@@ -149,8 +149,7 @@ async def _record(work: Work, answer: str, started_s: float) -> dict[str, Any]:
 async def _cost_usd(provider: str, model: str, answer: Completion) -> str | None:
     try:
         price = await llm_abstractions.prices.cost_usd(provider, model, answer.usage)
-    except Exception:
-        # A paid answer must not be lost because its price cannot be worked out.
+    except Exception:  # noqa: BLE001 -- a paid answer must not be lost because its price cannot be worked out
         _log.warning("the price of a call of %r is not known", model, exc_info=True)
         return None
     return None if price is None else str(price)

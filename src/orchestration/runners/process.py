@@ -26,6 +26,7 @@ _GRACE_S = 1.0  # between the polite signal and the last one
 _KILL_S = 5.0  # a process stuck in the kernel is not waited for longer
 _DRAIN_S = 1.0  # for the rest of the output after the exit; descendants may hold the pipe open for ever
 _POLL_S = 0.02
+_PROC = Path("/proc")
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +63,8 @@ async def run_process(
     try:
         _feed(transport, stdin)
         await output.ended
-        await asyncio.wait([output.drained], timeout=_DRAIN_S)
+        if not output.is_overlong:
+            await asyncio.wait([output.drained], timeout=_DRAIN_S)
     finally:
         await _end_session(transport, output)
     return ProcessEnd(
@@ -177,15 +179,14 @@ def _has_group(group: int) -> bool:
 
 def _members(session: int) -> Iterator[int]:
     """Yield the session's live processes; where there is no /proc, its leader while its group lives."""
-    proc = Path("/proc")
-    if not (proc / "self" / "stat").exists():
+    if not (_PROC / "self" / "stat").exists():
         if _has_group(session):
             yield session
         return
-    for name in os.listdir(proc):  # noqa: PTH208 -- a tenth of the time of iterdir, on the event loop
+    for name in os.listdir(_PROC):  # noqa: PTH208 -- a tenth of the time of iterdir, on the event loop
         # A process may vanish at any point in here.
         with suppress(ProcessLookupError, PermissionError, FileNotFoundError):
-            if name.isdigit() and os.getsid(int(name)) == session and not _is_zombie(proc / name / "stat"):
+            if name.isdigit() and os.getsid(int(name)) == session and not _is_zombie(_PROC / name / "stat"):
                 yield int(name)
 
 

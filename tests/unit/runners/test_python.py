@@ -3,6 +3,7 @@ import contextvars
 import sys
 import textwrap
 import threading
+import types
 
 import pytest
 
@@ -55,20 +56,17 @@ async def test_an_async_function_gets_the_work_and_is_awaited(runner, project, m
     assert outcome.data is None
 
 
-async def test_a_plain_function_runs_in_a_thread_with_the_caller_s_context(runner, project, make_work):
+async def test_a_plain_function_runs_in_a_thread_with_the_caller_s_context(runner, project, make_work, monkeypatch):
     project("""
         import threading, sys
         def step(work):
             seen = sys.modules["variable_of_the_test"].get()
             return f"{threading.current_thread() is threading.main_thread()} {seen}"
     """)
-    sys.modules["variable_of_the_test"] = variable
+    monkeypatch.setitem(sys.modules, "variable_of_the_test", variable)
     variable.set("seen")
 
-    try:
-        assert (await runner.run(make_work(function="steps:step"))).output == "False seen"
-    finally:
-        del sys.modules["variable_of_the_test"]
+    assert (await runner.run(make_work(function="steps:step"))).output == "False seen"
 
 
 async def test_plain_functions_run_side_by_side(runner, project, make_work):
@@ -171,7 +169,7 @@ async def test_a_function_may_name_the_kind_of_its_failure(runner, project, make
 
 @pytest.mark.parametrize("function", [None, "", "steps", "steps:", ":step"])
 async def test_an_agent_without_a_usable_function_is_the_caller_s_mistake(runner, make_work, function):
-    with pytest.raises(InvalidTaskError, match="agent 'writer': function is .*expected 'module:function'"):
+    with pytest.raises(InvalidTaskError, match=r"agent 'writer': function is .*expected 'module:function'"):
         await runner.run(make_work(function=function))
 
 
@@ -260,26 +258,24 @@ async def test_a_project_on_the_path_already_stays_there(tmp_path, project, make
     assert sys.modules.pop("lasting_steps")
 
 
-async def test_cancelling_does_not_wait_for_a_plain_function(runner, project, make_work):
+async def test_cancelling_does_not_wait_for_a_plain_function(runner, project, make_work, monkeypatch):
     project("""
-        import threading
-        started, release = threading.Event(), threading.Event()
+        from events_of_the_test import started, release
         def step(work):
             started.set()
             release.wait(20)
     """)
+    events = types.SimpleNamespace(started=threading.Event(), release=threading.Event())
+    monkeypatch.setitem(sys.modules, "events_of_the_test", events)
     task = asyncio.create_task(runner.run(make_work(function="steps:step")))
-    while "steps" not in sys.modules or not hasattr(sys.modules["steps"], "step"):
-        await asyncio.sleep(0.001)
-    steps = sys.modules["steps"]
-    await asyncio.to_thread(steps.started.wait, 10)
+    assert await asyncio.to_thread(events.started.wait, 10)
 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    assert not steps.release.is_set()
-    steps.release.set()
+    assert not events.release.is_set()
+    events.release.set()
 
 
 async def test_the_main_thread_is_where_async_functions_run(runner, project, make_work):

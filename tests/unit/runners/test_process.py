@@ -1,0 +1,243 @@
+"""How processes start and end. Real ones throughout; what they leave behind is counted by session."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from asyncio.base_subprocess import BaseSubprocessTransport
+from pathlib import Path
+
+import pytest
+
+from orchestration.runners import process
+from orchestration.runners.process import run_process
+
+HANG = "import time; time.sleep(60)"
+STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {HANG}"
+
+
+def run(code, stdin=b"", cwd=None):
+    return run_process([sys.executable, "-c", code], stdin=stdin, env=dict(os.environ), cwd=cwd)
+
+
+@pytest.fixture
+async def started(tmp_path):
+    """Return a FIFO's path and a function that waits until something is written to it, and returns that."""
+    path = tmp_path / "started"
+    os.mkfifo(path)
+    fifo = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_reader(fifo, told.set)
+
+    async def wait():
+        async with asyncio.timeout(20):
+            await told.wait()
+        return os.read(fifo, 100)
+
+    yield path, wait
+    asyncio.get_running_loop().remove_reader(fifo)
+    os.close(fifo)
+
+
+def tell(path):
+    """Return code that writes its process's session to the FIFO."""
+    return f"import os; f = open({str(path)!r}, 'w'); f.write(str(os.getsid(0))); f.close(); "
+
+
+def members(session):
+    return list(process._members(session))
+
+
+async def test_a_process_gets_its_input_and_gives_its_output():
+    end = await run("import sys; print(sys.stdin.read()[::-1]); print('aside', file=sys.stderr)", b"abc")
+
+    assert (end.exit_code, end.stdout, end.stderr_tail, end.is_overlong) == (0, b"cba\n", b"aside\n", False)
+
+
+async def test_megabytes_pass_through_in_both_directions():
+    text = b"x" * 5_000_000
+
+    assert (await run("import sys; sys.stdout.write(sys.stdin.read())", text)).stdout == text
+
+
+async def test_a_process_need_not_read_its_input():
+    assert (await run("print('done')", b"x" * 5_000_000)).stdout == b"done\n"
+    assert (await run("import os; os.close(0); print('done')", b"x" * 5_000_000)).stdout == b"done\n"
+
+
+async def test_only_the_end_of_stderr_is_kept():
+    end = await run("import sys; sys.stderr.write('x' * 100_000 + 'the end')")
+
+    assert end.stderr_tail == b"x" * 3_993 + b"the end"
+
+
+async def test_a_process_that_says_too_much_is_killed():
+    end = await run("import sys\nwhile True: sys.stdout.write('x' * 1_000_000)")
+
+    assert end.is_overlong
+    assert end.stdout == b""
+    assert end.exit_code == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("code", [HANG, STUBBORN])
+async def test_cancelling_ends_the_process_polite_or_not(started, code):
+    fifo, wait = started
+    # A stubborn one says so only after it ignores the signal.
+    code = code.replace("import time", tell(fifo) + "import time")
+    task = asyncio.create_task(run(code))
+    session = int(await wait())
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert task.cancelled()
+    assert members(session) == []
+
+
+async def test_a_second_cancellation_does_not_leave_the_process_behind(started):
+    fifo, wait = started
+    task = asyncio.create_task(run(STUBBORN.replace("import time", tell(fifo) + "import time")))
+    session = int(await wait())
+
+    task.cancel()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert members(session)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert members(session) == []
+
+
+async def test_a_deadline_ends_the_process_and_stays_a_deadline(started):
+    fifo, wait = started
+
+    async def run_until(deadline):
+        async with deadline:
+            await run(tell(fifo) + HANG)
+
+    deadline = asyncio.timeout(None)
+    task = asyncio.create_task(run_until(deadline))
+    session = int(await wait())
+    deadline.reschedule(asyncio.get_running_loop().time())
+    with pytest.raises(TimeoutError):
+        await task
+
+    assert members(session) == []
+
+
+@pytest.mark.parametrize("own_group", ["", "os.setpgid(0, 0); "])
+async def test_grandchildren_forked_twice_are_reached(started, own_group):
+    fifo, wait = started
+    code = (
+        "import os, signal, time\n"
+        "if os.fork() == 0:\n"
+        "    if os.fork() == 0:\n"
+        f"        {own_group}signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"        {tell(fifo)}\n"
+        "        time.sleep(60)\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+        "time.sleep(60)\n"
+    )
+    task = asyncio.create_task(run(code))
+    session = int(await wait())
+    assert len(members(session)) >= 2
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert members(session) == []
+
+
+async def test_what_a_process_leaves_behind_ends_with_it_and_does_not_hold_its_answer(started):
+    fifo, wait = started
+    code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {(tell(fifo) + HANG)!r}]); print('done')"
+    waiting = asyncio.create_task(wait())
+
+    end = await run(code)
+
+    assert (end.exit_code, end.stdout) == (0, b"done\n")
+    assert members(int(await waiting)) == []
+
+
+async def test_cancelling_while_leftovers_are_ended_is_not_lost(started):
+    fifo, wait = started
+    # The child says so once its parent is gone and the rest of the session is being ended.
+    code = (
+        "import os, signal, time\n"
+        "ready, tell = os.pipe()\n"
+        "if os.fork() == 0:\n"
+        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "    parent = os.getppid()\n"
+        "    os.write(tell, b'x')\n"
+        "    while os.getppid() == parent: time.sleep(0.01)\n"
+        f"    {tell(fifo)}\n"
+        "    time.sleep(60)\n"
+        "os.read(ready, 1)\n"
+    )
+    task = asyncio.create_task(run(code))
+    session = int(await wait())
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert members(session) == []
+
+
+async def test_cancelling_at_the_very_end_is_not_lost(monkeypatch):
+    letting_go, close = asyncio.Event(), BaseSubprocessTransport.close
+
+    def close_and_tell(transport):
+        letting_go.set()
+        close(transport)
+
+    monkeypatch.setattr(process._Output, "connection_lost", lambda *_: None)  # the loop takes its time
+    monkeypatch.setattr(BaseSubprocessTransport, "close", close_and_tell)
+    task = asyncio.create_task(run("pass"))
+    await letting_go.wait()
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_where_there_is_no_proc_the_group_is_enough(started, monkeypatch, tmp_path):
+    fifo, wait = started
+    monkeypatch.setattr(process, "_PROC", tmp_path / "no-proc")
+    task = asyncio.create_task(run(STUBBORN.replace("import time", tell(fifo) + "import time")))
+    session = int(await wait())
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert members(session) == []
+    assert members(os.getpgid(0)) == [os.getpgid(0)]
+
+
+async def test_a_process_that_survives_everything_is_told_and_not_waited_for(started, monkeypatch, caplog):
+    fifo, wait = started
+    monkeypatch.setattr(process, "_signal", lambda *_: None)  # as if it were stuck in the kernel
+    monkeypatch.setattr(process, "_GRACE_S", 0.01)
+    monkeypatch.setattr(process, "_KILL_S", 0.01)
+    task = asyncio.create_task(run(tell(fifo) + HANG))
+    session = int(await wait())
+
+    task.cancel()
+    with caplog.at_level(logging.WARNING), pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert f"processes of session {session} survived" in caplog.text
+    assert members(session) == []  # letting go of it kills it once more
+
+
+@pytest.mark.parametrize("command", [["no-such-program"], [Path("/")]])
+async def test_what_cannot_be_started_raises_what_the_system_says(command):
+    with pytest.raises((FileNotFoundError, PermissionError)):
+        await run_process(command, stdin=b"", env={}, cwd=None)
