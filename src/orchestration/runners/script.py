@@ -184,7 +184,7 @@ def _warn_deprecated(script: Path) -> None:
     try:
         warnings.warn(
             f"running {script.name} in place of a provider is deprecated; install its extra and set its key, "
-            "or make the script an agent of type 'script' (see docs/howto/migrate.md)",
+            "or make the script an agent of type 'script' (see the migration guide)",
             DeprecationWarning,
             stacklevel=2,
         )
