@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import json
 import sys
-import traceback
 from importlib import import_module
 
 import click
 
 from orchestration.cli.commands import COMMANDS, SECTIONS
-from orchestration.cli.pipes import leave_stdout
 from orchestration.errors import OrchestrationError
 
 __all__ = ["main", "orchestrate"]
 
-EXIT_FAILED, EXIT_MISTAKE, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_MISTAKE, EXIT_INTERRUPTED = 2, 130
 
 
 class _LazyGroup(click.Group):
@@ -79,26 +77,23 @@ def main(args: list[str] | None = None) -> int:
     _write_whatever_comes()
     try:
         code = orchestrate.main(args, prog_name="orchestrate", standalone_mode=False)
-        sys.stdout.flush()
     except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return EXIT_INTERRUPTED
     except click.ClickException as exc:
         exc.show()
-        return EXIT_MISTAKE
-    except BrokenPipeError:
-        leave_stdout()
-        return 0
+        return _mistake(exc.format_message(), args)
     except (OrchestrationError, OSError) as exc:
-        return _explain(exc)
+        message = str(exc) or type(exc).__name__
+        click.echo(f"error: {message}", err=True)
+        return _mistake(message, args)
     return code if isinstance(code, int) else 0
 
 
-def _explain(exc: Exception) -> int:
-    if os.environ.get("ORCHESTRATE_TRACEBACK"):
-        traceback.print_exception(exc)
-    lines = str(exc).splitlines() or [type(exc).__name__]
-    click.echo("\n".join(["error: " + lines[0], *lines[1:]]), err=True)
+def _mistake(message: str, args: list[str] | None) -> int:
+    """Give programs that asked for JSON their one document also when there is nothing but an error."""
+    if "--json" in (sys.argv[1:] if args is None else args):
+        click.echo(json.dumps({"error": message}))
     return EXIT_MISTAKE
 
 

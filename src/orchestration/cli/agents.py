@@ -14,8 +14,7 @@ import click
 from llm_abstractions.factory import LlmFactory
 from orchestration.agent_registry import LLM_TYPES, AgentConfig, AgentType
 from orchestration.cli.output import print_json, print_lines
-from orchestration.cli.place import Place, json_option, project_options
-from orchestration.project_file import load_project
+from orchestration.cli.place import Place, json_option, load, project_options
 from orchestration.runners.script import STANDIN_SCRIPTS
 from orchestration.views.table import Cell, columns
 
@@ -48,7 +47,7 @@ def agents(place: Place, *, as_json: bool) -> None:
     Which SDK, key, model, script or module is missing and how to get it. Nobody is called; a key's value is never
     shown.
     """
-    project = load_project(place.path)
+    project = load(place)
     reports = [inspect_agent(agent, project) for agent in project.agents]
     if as_json:
         print_json({"agents": [asdict(report) for report in reports]})

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from orchestration.cli.output import print_json, print_lines, tell, to_json
-from orchestration.cli.place import Place, json_option, project_options
+from orchestration.cli.place import Place, json_option, load, project_options
 from orchestration.errors import ProjectFileError
-from orchestration.project_file import json_schema, load_project
+from orchestration.project_file import json_schema
 from orchestration.views.wording import count
 
 __all__ = ["schema", "validate"]
@@ -24,7 +24,7 @@ def validate(place: Place, *, as_json: bool) -> int:
     Each with file, line, column, path, what was found and what was expected. Reads no state and starts nothing.
     """
     try:
-        project = load_project(place.path)
+        project = load(place)
     except ProjectFileError as exc:
         if not as_json:
             raise

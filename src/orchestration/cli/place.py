@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestration.errors import ProjectFileError
+from orchestration.project_file import load_project
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Place", "json_option", "project_options"]
+    from orchestration.project_file import ProjectFile
+
+__all__ = ["Place", "json_option", "load", "project_options"]
 
 DEFAULT_FILE = "orchestrate.yaml"
 
@@ -35,6 +40,19 @@ class Place:
         chosen = [] if self.folder == "." else ["-C", self.folder]
         named = [] if self.file == DEFAULT_FILE else ["--file", self.file]
         return shlex.join(["orchestrate", *words[:1], *chosen, *named, *words[1:]])
+
+
+def load(place: Place) -> ProjectFile:
+    """Load the project file.
+
+    Raises:
+        ProjectFileError: if it has mistakes, or there is none.
+
+    """
+    if not place.path.exists():
+        ways = "name its folder with -C DIR, or make a project with `orchestrate init`"
+        raise ProjectFileError([f"there is no project file {str(place.path)!r}; {ways}"])
+    return load_project(place.path)
 
 
 def project_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,8 +23,8 @@ from orchestration.cli.output import (
     print_lines,
     width_of,
 )
-from orchestration.cli.place import Place, json_option, project_options
-from orchestration.project_file import load_project, resolve_variables
+from orchestration.cli.place import Place, json_option, load, project_options
+from orchestration.project_file import resolve_variables
 from orchestration.task import EXECUTION_MODES, TaskStatus
 from orchestration.views.lines import Lines
 from orchestration.views.live import LiveTable
@@ -98,7 +98,7 @@ def run_project(place: Place, options: RunOptions) -> int:
         StoreError: if the project is open elsewhere, or its state cannot be used.
 
     """
-    project = load_project(place.path)
+    project = load(place)
     values = resolve_variables(project, _split(options.variables))
     return run_async(_Run(place, project, options).main(values))
 
@@ -177,13 +177,14 @@ class _Run:
     @contextmanager
     def _screen(self, orchestrator: ProjectOrchestrator) -> Iterator[Screen]:
         canvas: Canvas
+        prints: AbstractContextManager[object]
         if is_live_terminal(self._out):
-            canvas = LiveTable(console_for(self._out), hint=lambda: self._hint)
+            canvas, prints = LiveTable(console_for(self._out), hint=lambda: self._hint), nullcontext()
         else:
             canvas = Lines(self._out, messages=sys.stderr, command=self._place.command)
-        # What functions of the project print must not end up inside the one JSON document.
-        stdout = redirect_stdout(sys.stderr) if self._options.as_json else nullcontext()
-        with stdout, Screen(canvas) as screen:
+            # What the project's functions print must not end up among the results, nor fail with them.
+            prints = redirect_stdout(sys.stderr)
+        with prints, Screen(canvas) as screen:
             unsubscribe = orchestrator.subscribe(screen.on_fact)
             try:
                 yield screen

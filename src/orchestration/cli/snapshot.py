@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestration.cli.place import load
 from orchestration.errors import ProjectFileError
 from orchestration.journal import now
 from orchestration.orchestrator import state_path
-from orchestration.project_file import load_project
 from orchestration.run_state import fold
 from orchestration.store.lock import owner_pid
 from orchestration.store.sqlite import read_facts
@@ -65,7 +65,7 @@ def find_home(place: Place) -> Home:
 
     """
     try:
-        project = load_project(place.path)
+        project = load(place)
     except ProjectFileError as exc:
         root = place.path.absolute().parent
         states = sorted((root / ".orchestration").glob("*.db"))

@@ -9,10 +9,9 @@ import click
 from orchestration import demo as demo_project
 from orchestration.cli.agents import inspect_agent
 from orchestration.cli.output import print_json, print_lines, tell
-from orchestration.cli.place import DEFAULT_FILE, Place, json_option
+from orchestration.cli.place import DEFAULT_FILE, Place, json_option, load
 from orchestration.cli.run import RunOptions, run_project
 from orchestration.errors import OrchestrationError
-from orchestration.project_file import load_project
 
 __all__ = ["demo", "init"]
 
@@ -92,7 +91,7 @@ def _refuse_missing(place: Place) -> None:
         NotPossibleError: naming all of it, with what to do.
 
     """
-    project = load_project(place.path)
+    project = load(place)
     needs = [report for agent in project.agents if not (report := inspect_agent(agent, project)).is_ready]
     if needs:
         steps = "; ".join(f"agent {report.name!r}: {report.fix}" for report in needs)
@@ -100,7 +99,7 @@ def _refuse_missing(place: Place) -> None:
 
 
 def _next_commands(place: Place) -> list[str]:
-    project = load_project(place.path)
+    project = load(place)
     files = [task.output_file for task in project.tasks if task.output_file]
     model_task = next((task.task_id for task in project.tasks if task.output_schema), project.tasks[-1].task_id)
     return [

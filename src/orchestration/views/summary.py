@@ -100,9 +100,7 @@ def _headline(seen: ProjectView, ending: Ending, command: Command) -> Text:
     left = total - seen.counts.get(TaskStatus.COMPLETED, 0)
     match ending.status:
         case "completed":
-            return Text(
-                f"All {wording.count(total, 'task')} done." if total else "The project has no tasks.", "bold green"
-            )
+            return Text(_all_done(total), "bold green")
         case "waiting":
             waiting = seen.counts.get(TaskStatus.WAITING, 0)
             wait = "waits" if waiting == 1 else "wait"
@@ -115,3 +113,9 @@ def _headline(seen: ProjectView, ending: Ending, command: Command) -> Text:
         case _:
             how = "Cancelled" if ending.status == "cancelled" else "Stopped before the end"
             return Text(f"{how}: {wording.count(left, 'task')} left. Go on with: {command('run')}", "bold yellow")
+
+
+def _all_done(total: int) -> str:
+    if total == 1:
+        return "The only task is done."
+    return f"All {total:,} tasks done." if total else "The project has no tasks."
