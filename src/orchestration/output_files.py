@@ -41,8 +41,9 @@ class OutputFiles:
             await asyncio.to_thread(_write_atomically, self._root, known.task.output_file, known.result.output)
         except (OSError, ValueError) as exc:  # ValueError: a path or text the file system has no bytes for
             problem = f"task {known.task.task_id!r}: cannot write output_file {known.task.output_file!r}: {exc}"
-            _log.error(problem, extra={"action": "output_not_written", "task": known.task.task_id})
-            self.problems.append(problem)
+            if problem not in self.problems:  # it is tried again at the end of the run
+                _log.error(problem, extra={"action": "output_not_written", "task": known.task.task_id})
+                self.problems.append(problem)
 
     async def restore(self, tasks: Iterable[TaskState]) -> None:
         """Write the files that are missing or older than their task's completion.
