@@ -6,7 +6,7 @@ Pure records. Knows which *kinds* of worker exist, not how any of them runs.
 from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003 -- msgspec reads the annotations at run time
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -42,10 +42,22 @@ LLM_TYPES = frozenset(
 _DEFAULT_CONCURRENCY = {AgentType.LOCAL: 4, AgentType.SCRIPT: 8, AgentType.CLI: 4}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Options:
-    """What an agent may say about its work; each kind of worker reads the part that concerns it."""
+@dataclass(frozen=True)
+class AgentConfig:
+    """One agent: its name, kind and options; each kind of worker reads the options that concern it.
 
+    `allow_truncated` accepts an answer that stopped at `max_tokens`. `max_concurrent` limits this agent's tasks
+    that run at once (default: 4 local model, 8 scripts, 4 programs, others unlimited). Secrets are never
+    held, only the name of the environment variable (`api_key_env`).
+
+    Raises:
+        InvalidTaskError: if a field is of the wrong type or out of range.
+
+    """
+
+    name: str
+    agent_type: AgentType
+    _: KW_ONLY
     enabled: bool = True
     description: str = ""
     capabilities: tuple[str, ...] = ()
@@ -67,26 +79,6 @@ class _Options:
     # scripts and programs: the command and its arguments; Python: "module:function"
     command: tuple[str, ...] = ()
     function: str | None = None
-
-
-@dataclass(frozen=True)
-class _Named:
-    name: str
-    agent_type: AgentType
-
-
-@dataclass(frozen=True)
-class AgentConfig(_Options, _Named):
-    """One agent: its name, kind and options.
-
-    `allow_truncated` accepts an answer that stopped at `max_tokens`. `max_concurrent` limits this agent's tasks
-    that run at once (default: 4 local model, 8 scripts, 4 programs, others unlimited). Secrets are never
-    held, only the name of the environment variable (`api_key_env`).
-
-    Raises:
-        InvalidTaskError: if a field is of the wrong type or out of range.
-
-    """
 
     def __post_init__(self) -> None:
         check_name("agent name", self.name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from difflib import get_close_matches
 from graphlib import CycleError as _StdlibCycleError
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
@@ -73,6 +72,8 @@ def downstream(starts: Iterable[str], edges: Mapping[str, Sequence[str]]) -> lis
 
 
 def _describe_unknown(task: str, name: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 -- only for a mistake
+
     near = get_close_matches(name, list(known), n=1)
     hint = f"did you mean {near[0]!r}?" if near else "add a task of that id, or remove the dependency"
     return f"task {task!r} depends on {name!r}, which is not a task of this project; {hint}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,6 +74,8 @@ def _write_atomically(root: Path, relative: str, text: str) -> None:
         OSError: if it cannot be written, or the path leads out of the root, also through a symbolic link.
 
     """
+    import tempfile  # noqa: PLC0415 -- some milliseconds that projects without output files need not pay
+
     target = root / relative
     folder = target.parent.resolve()
     if not folder.is_relative_to(root.resolve()):
