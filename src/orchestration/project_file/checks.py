@@ -15,7 +15,7 @@ from orchestration.project_file.wording import did_you_mean, one_of, shown
 from orchestration.task import check_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from orchestration.project_file.content import Content, Entry
@@ -44,15 +44,21 @@ def check_content(content: Content) -> Iterator[Problem]:
 
 def _names(content: Content) -> Iterator[Problem]:
     """Names that could not be part of a path or a command line."""
-    named: list[tuple[str, str, Keys]] = [("task id", task_id, task.id_keys) for task_id, task in content.tasks.items()]
-    named += [("agent name", name, ("agents", name)) for name in content.agents or ()]
+    document = content.document
+    for task_id, task in content.tasks.items():
+        point = document.at_value if task.is_listed else document.at_key
+        yield from _name("task id", task_id, task.id_keys, point)
+    for name in content.agents or ():
+        yield from _name("agent name", name, ("agents", name), document.at_key)
     if "project" in content.top:
-        named.append(("project id", content.top["project"], ("project",)))
-    for what, name, keys in named:
-        try:
-            check_name(what, name)
-        except InvalidTaskError as exc:
-            yield content.document.at_key(keys, str(exc))
+        yield from _name("project id", content.top["project"], ("project",), document.at_value)
+
+
+def _name(what: str, name: str, keys: Keys, point: Callable[[Keys, str], Problem]) -> Iterator[Problem]:
+    try:
+        check_name(what, name)
+    except InvalidTaskError as exc:
+        yield point(keys, str(exc))
 
 
 def _repeated_ids(content: Content) -> Iterator[Problem]:

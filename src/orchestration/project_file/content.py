@@ -38,9 +38,14 @@ class Entry:
         return (*self.keys, *keys)
 
     @property
+    def is_listed(self) -> bool:
+        """Whether it is of the list form, where the id is a field."""
+        return isinstance(self.keys[-1], int)
+
+    @property
     def id_keys(self) -> Keys:
-        """Where the id itself stands: the task's key, or `id` in the list form."""
-        return self.at("id") if isinstance(self.keys[-1], int) else self.keys
+        """Where the id itself stands."""
+        return self.at("id") if self.is_listed else self.keys
 
 
 @dataclass(frozen=True, kw_only=True)

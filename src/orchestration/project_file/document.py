@@ -68,7 +68,7 @@ class Document:
         """
         place = self.places[keys]
         if place.is_literal:
-            number = min(place.value.line + line, place.last_line)
+            number = min(place.value.line + line, place.last_line, len(self.lines))
             content = self.lines[number - 1]
             first = len(content) - len(content.lstrip()) + 1
             return self._problem(Mark(line=number, column=_column(content, find) or first), keys, message)

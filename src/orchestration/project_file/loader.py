@@ -39,13 +39,13 @@ def load_project(path: Path) -> ProjectFile:
     document = read_document(path)
     structure = check_structure(document)
     problems = [*document.faults, *structure.problems]
-    if len(structure.problems) >= MISTAKES_MAX:
+    if not structure.is_complete:
         raise _refusal(document, problems)
     content = arrange(document, structure, path.absolute())
-    problems += islice(check_content(content), MISTAKES_MAX)
+    problems += islice(check_content(content), MISTAKES_MAX + 1)
     texts: list[TaskTexts] = []
     for entry in content.entries:
-        if len(problems) >= MISTAKES_MAX:
+        if len(problems) > MISTAKES_MAX:
             break
         texts.append(read_texts(content, entry))
         problems += texts[-1].problems
@@ -55,10 +55,10 @@ def load_project(path: Path) -> ProjectFile:
 
 
 def _refusal(document: Document, problems: list[Problem]) -> ProjectFileError:
-    """Return the mistakes in the order of the file, each once."""
-    lines = [document.describe(problem) for problem in sorted(set(problems))[:MISTAKES_MAX]]
-    if len(problems) >= MISTAKES_MAX:
-        lines.append(f"{document.name}: may have more mistakes than these {len(lines)}; correct them first")
+    """Return the mistakes in the order of the file."""
+    lines = [document.describe(problem) for problem in sorted(problems)[:MISTAKES_MAX]]
+    if len(problems) > MISTAKES_MAX:
+        lines.append(f"{document.name}: has more mistakes than these {MISTAKES_MAX}; correct them first")
     return ProjectFileError(lines)
 
 

@@ -34,6 +34,10 @@ _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _WORD_DOT = re.compile(r"\.(?=[iInN])")  # `.inf` is what Python calls `inf`
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
+# Line breaks of YAML 1.1 and of the parser, but not of YAML 1.2 or of any editor: pasted text holds them. While it is
+# parsed, characters that Unicode keeps for such uses stand in.
+_OLD_BREAKS = str.maketrans("\x85\u2028\u2029", "\ufdd0\ufdd1\ufdd2")
+
 _INT_MAX = 2**63 - 1
 _INT_DIGITS_MAX = 64  # beyond it int() is not even tried: Python refuses more than 4,300 digits with an exception
 _TEXT_TAGS = ("!", "tag:yaml.org,2002:str")
@@ -71,11 +75,12 @@ def compose(text: str, name: str) -> Node:
     from ruamel.yaml.error import YAMLError  # noqa: PLC0415 -- the same
 
     tree = _Tree(name)
+    hide, show = _stand_ins(text)
     try:
-        for event in YAML(typ="safe", pure=True).parse(text):
+        for event in YAML(typ="safe", pure=True).parse(text.translate(hide)):
             match event:
                 case events.ScalarEvent():
-                    tree.add(_scalar(event), event)
+                    tree.add(_scalar(event, show), event)
                 case events.CollectionStartEvent():
                     tree.open(_collection(event), event)
                 case events.CollectionEndEvent():
@@ -173,8 +178,8 @@ def _collection(event: CollectionStartEvent) -> Node:
     return Node(start=start, last_line=start.line, kind=kind, is_open=True, fault=_tag_fault(event, _COLLECTION_TAGS))
 
 
-def _scalar(event: ScalarEvent) -> Node:
-    text, fault = _whole_characters(event.value)
+def _scalar(event: ScalarEvent, show: dict[int, int]) -> Node:
+    text, fault = _whole_characters(event.value.translate(show))
     end = event.end_mark
     return Node(
         start=_mark(event.start_mark),
@@ -186,6 +191,12 @@ def _scalar(event: ScalarEvent) -> Node:
         is_plain=event.tag is None and event.implicit[0],
         is_literal=event.style == "|",
     )
+
+
+def _stand_ins(text: str) -> tuple[dict[int, int], dict[int, int]]:
+    """Return the tables that hide old line breaks from the parser and show them again; empty where they would clash."""
+    show = {new: old for old, new in _OLD_BREAKS.items()}
+    return ({}, {}) if any(chr(stand_in) in text for stand_in in show) else (_OLD_BREAKS, show)
 
 
 def _whole_characters(text: str) -> tuple[str, str]:

@@ -67,7 +67,9 @@ def _top_level() -> _Schema:
         "project": _text(
             "Id and name of the project. Its state is kept under this id.", "a name", "blog", default="default"
         ),
-        "description": _text("What the project is for; shown by the commands.", "text", "Write the launch post"),
+        "description": _text(
+            "What the project is for; shown by the commands.", "text", "Write the launch post", min_length=0
+        ),
         "scripts_dir": _text(
             "Folder of the scripts `execute_claude.py`, `execute_gpt.py`, `execute_gemini.py` and `execute_local.py`, "
             "relative to this file. One of them stands in where a model's SDK or key is missing.",
@@ -120,7 +122,9 @@ def _variable() -> _Schema:
                 "errorMessage": "expected one value, such as asyncio",
                 "examples": ["asyncio"],
             },
-            "description": _text("What the value means; shown when it is missing.", "text", "Subject of the post"),
+            "description": _text(
+                "What the value means; shown when it is missing.", "text", "Subject of the post", min_length=0
+            ),
             "required": _flag(
                 "Whether a run has to give a value. Default: true when there is no `default`; with `required: false` "
                 "and no `default` the value is empty."
@@ -156,7 +160,7 @@ def _agent_common() -> _Schema:
             "examples": ["anthropic"],
         },
         "enabled": _flag("Whether tasks may use it.", default=True),
-        "description": _text("What it is good at.", "text", "Writes in our house style"),
+        "description": _text("What it is good at.", "text", "Writes in our house style", min_length=0),
         "capabilities": _texts("What it can do, for programs that look for an agent by capability.", ["writing"]),
         "mode": _mode("How this agent's tasks are carried out, unless a task says otherwise."),
         "max_concurrent": _count(
@@ -169,7 +173,7 @@ def _agent_common() -> _Schema:
 
 def _agent_model() -> _Schema:
     return {
-        "model": _text("Model to ask. Without it the provider's default.", "a model's name", "claude-sonnet-5"),
+        "model": _text("Model to ask. Without it the provider's default.", "a model's name", "claude-sonnet-5-5"),
         "system": _text("System prompt of its tasks.", "text", "You are a careful editor."),
         "max_tokens": _count("Longest answer, in tokens.", 2000),
         "temperature": {
@@ -277,7 +281,12 @@ def _listed_task() -> _Schema:
 def _task_work() -> _Schema:
     return {
         "title": _text("One line that names the work. Default: the id.", "text", "Draft the post"),
-        "description": _text("What is to be done. Without a prompt, title and description are the prompt.", "text"),
+        "description": _text(
+            "What is to be done. Without a prompt, title and description are the prompt.",
+            "text",
+            "Two pages, for people who know Python",
+            min_length=0,
+        ),
         "agent": _text("Agent that does it. Default: `default_agent`.", "the name of an agent", "writer"),
         "dependencies": _texts(
             "Tasks that have to be completed first; their outputs are at hand.", ["outline"], item="a task's id"
@@ -290,16 +299,16 @@ def _task_work() -> _Schema:
             "examples": ["high"],
         },
         "prompt": _text(
-            "Jinja2 template of the prompt; see [Templates](#templates).",
+            "Jinja2 template of the prompt. It knows `tasks`, `vars`, `task` and `file`.",
             "a template",
             "Write about {{ vars.topic }} along {{ tasks.outline.output }}",
         ),
         "prompt_file": _text(
             "File that holds the prompt, inside of the project's folder.", "a path", "prompts/draft.md"
         ),
-        "system": _text("System prompt, instead of the agent's.", "text", "Answer in French."),
+        "system": _text("System prompt, instead of the agent's.", "text", "Answer in French.", min_length=0),
         "mode": _mode("How this task is carried out, instead of the agent's mode and the project's."),
-        "model": _text("Model to ask, instead of the agent's.", "a model's name", "claude-haiku-5"),
+        "model": _text("Model to ask, instead of the agent's.", "a model's name", "claude-haiku-5-5"),
         "use_direct_llm": _flag(
             "Whether the model is called directly; false runs the agent type's script.", default=True
         ),
@@ -324,21 +333,23 @@ def _task_limits() -> _Schema:
         "metadata": {
             "type": "object",
             "description": "Facts of your own, kept with the task.",
-            "properties": {"model": {"type": "string"}, "use_direct_llm": {"type": "boolean"}},
+            "properties": {
+                "model": {"type": "string", "errorMessage": "expected a model's name"},
+                "use_direct_llm": {"type": "boolean", "errorMessage": "expected true or false"},
+            },
             "errorMessage": "expected values by name, such as {ticket: DOC-12}",
             "examples": [{"ticket": "DOC-12"}],
         },
     }
 
 
-def _text(description: str, expected: str, *examples: str, **more: Any) -> _Schema:
-    such_as = f", such as {examples[0]}" if examples else ""
+def _text(description: str, expected: str, *examples: str, min_length: int = 1, **more: Any) -> _Schema:
     return {
         "type": "string",
-        "minLength": 1,
+        "minLength": min_length,
         "description": description,
-        "errorMessage": f"expected {expected}{such_as}",
-        "examples": list(examples) or ["Two pages, for people who know Python"],
+        "errorMessage": f"expected {expected}, such as {examples[0]}",
+        "examples": list(examples),
         **more,
     }
 
