@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import os
 import sqlite3
 import threading
 from collections import deque
@@ -216,12 +217,18 @@ def read_facts(path: Path, *, after: int = 0) -> list[tuple[int, Event]]:
     """
     if not path.exists():
         return []
-    with (
-        _clear_errors(path),
-        contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as ro,
-    ):
+    with _clear_errors(path), contextlib.closing(sqlite3.connect(_read_only_uri(path), uri=True)) as ro:
         version = _check_version(ro, path, len(MIGRATIONS))
         return _read(ro, after=after) if version else []
+
+
+def _read_only_uri(path: Path) -> str:
+    """Return how to open the file for reading only.
+
+    Even a reader makes a file beside it, for the log's index. Where it cannot, and no log is there, nobody writes.
+    """
+    is_sealed = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
+    return f"{path.absolute().as_uri()}?mode=ro" + ("&immutable=1" if is_sealed else "")
 
 
 def _open_for_writing(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
@@ -296,5 +303,5 @@ def _describe(path: Path, exc: Exception) -> str:
     if path.is_dir():
         return f"the state file {name!r} is a folder; move it away"
     if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-        return f"cannot open {name!r} for writing ({exc}); check the folder's permissions"
+        return f"cannot open {name!r} ({exc}); check the folder's permissions"
     return f"cannot use the state file {name!r}: {exc} ({code}); nothing was half-written"
