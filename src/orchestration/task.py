@@ -118,12 +118,12 @@ class AgentTask:
     def _clean_dependencies(self) -> tuple[str, ...]:
         """Return the dependencies as a tuple without repeats, in the order given."""
         given = self.dependencies
-        names = tuple(dict.fromkeys(given)) if isinstance(given, Iterable) and not isinstance(given, str) else (None,)
+        names = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (None,)
         if not all(isinstance(name, str) for name in names):
             raise InvalidTaskError(
                 f"task {self.task_id!r}: dependencies is {given!r}, expected task ids such as ('outline',)"
             )
-        return names
+        return tuple(dict.fromkeys(names))
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ def test_any_mapping_is_metadata():
         ("output_schema", "object", "a JSON Schema as a mapping"),
         ("dependencies", "outline", "task ids such as"),
         ("dependencies", [1], "task ids such as"),
+        ("dependencies", [["a"]], "task ids such as"),
         ("dependencies", None, "task ids such as"),
         ("priority", 9, "one of 0, 1, 2, 3"),
         ("status", "done", "one of pending, in_progress"),
