@@ -61,7 +61,7 @@ def _print_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -
     epilog="Exit codes: 0 nothing failed, 1 a task failed, 2 a mistake in what was typed or in a file, "
     "130 interrupted: run again to go on.",
 )
-@click.option("-C", "--project", "folder", metavar="DIR", help="The project's folder (default: this one).")
+@click.option("-C", "--project", "folder", metavar="DIR", help="The project's folder, or its file.")
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print it.")
 @click.pass_context
 def orchestrate(ctx: click.Context, folder: str | None) -> None:

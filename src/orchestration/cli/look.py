@@ -103,7 +103,7 @@ def _status_lines(place: Place, snapshot: Snapshot, *, show_all: bool) -> list[T
         lines.append(Text(f"... and {count(seen.hidden, 'more task')}: {place.command('status', '--all')}", "dim"))
     lines += [Text(), table.counts_line(seen, ascii_only=ascii_only)]
     if seen.spend.calls:
-        lines.append(table.totals_line(seen.spend, None, what="in all:"))
+        lines.append(table.totals_line(seen.spend, None, what="in all:", ascii_only=ascii_only))
     lines += [Text(_run_sentence(place, snapshot)), *problem_lines(state, place.command)]
     return lines + waiting_lines(state, place.command)
 

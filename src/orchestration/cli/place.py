@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from orchestration.project_file import ProjectFile
 
-__all__ = ["Place", "json_option", "load", "project_options"]
+__all__ = ["Place", "json_option", "load", "project_option", "project_options"]
 
 DEFAULT_FILE = "orchestrate.yaml"
 
@@ -37,9 +37,9 @@ class Place:
 
     def command(self, *words: str) -> str:
         """Return a command line for this project, ready to be pasted into a shell."""
-        chosen = [] if self.folder == "." else ["-C", self.folder]
-        named = [] if self.file == DEFAULT_FILE else ["--file", self.file]
-        return shlex.join(["orchestrate", *words[:1], *chosen, *named, *words[1:]])
+        named = self.folder if self.file == DEFAULT_FILE else str(self.path)
+        chosen = [] if named == "." else ["-C", named]
+        return shlex.join(["orchestrate", *words[:1], *chosen, *words[1:]])
 
 
 def load(place: Place) -> ProjectFile:
@@ -57,17 +57,28 @@ def load(place: Place) -> ProjectFile:
 
 def project_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `-C/--project` and `--file` to a command and hand it a `Place` as its first argument."""
+    named = click.option("--file", metavar="FILE", help=f"The project file in that folder (default: {DEFAULT_FILE}).")
+    return named(project_option(command))
 
-    @click.option("-C", "--project", "folder", metavar="DIR", help="The project's folder (default: this one).")
+
+def project_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `-C/--project` alone, for a command that has another `--file`."""
+
     @click.option(
-        "--file", metavar="FILE", default=DEFAULT_FILE, show_default=True, help="The project file in that folder."
+        "-C", "--project", "folder", metavar="DIR", help="The project's folder, or its file (default: this folder)."
     )
     @wraps(command)
-    def with_place(*, folder: str | None, file: str, **options: Any) -> Any:
-        chosen = folder or click.get_current_context().obj or "."
-        return command(Place(folder=chosen, file=file), **options)
+    def with_place(*, folder: str | None, file: str | None = None, **options: Any) -> Any:
+        return command(_find(folder or click.get_current_context().obj or ".", file), **options)
 
     return with_place
+
+
+def _find(folder: str, file: str | None) -> Place:
+    path = Path(folder)
+    if file is None and path.is_file():
+        return Place(folder=str(path.parent), file=path.name)
+    return Place(folder=folder, file=file or DEFAULT_FILE)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")

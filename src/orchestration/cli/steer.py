@@ -16,7 +16,7 @@ import click
 
 from orchestration.cli.compose import open_state, run_async
 from orchestration.cli.output import print_json, print_lines, tell
-from orchestration.cli.place import Place, json_option, project_options
+from orchestration.cli.place import Place, json_option, project_option, project_options
 from orchestration.cli.snapshot import find_home, live_pid, read_snapshot
 from orchestration.errors import OrchestrationError, ProjectLockedError, TransitionError
 from orchestration.inbox import Inbox, Reply, Request, apply, ask, inbox_path
@@ -43,7 +43,7 @@ class _Answered:
 
 
 @click.command
-@project_options
+@project_option
 @click.argument("task")
 @click.argument("text", required=False)
 @click.option("--file", "text_file", type=click.Path(dir_okay=False), metavar="FILE", help="Take the answer from FILE.")

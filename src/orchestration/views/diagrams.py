@@ -33,21 +33,19 @@ _COLOURS = {
 def tree(state: RunState, *, ascii_only: bool = False) -> list[Text]:
     """Return one line per task: its place, how it stands, and the dependencies the place does not show."""
     statuses = _statuses(state)
-    symbols = wording.ASCII_SYMBOLS if ascii_only else wording.SYMBOLS
     rows: list[list[table.Cell]] = []
     for branch in grow({known.task.task_id: known.task.dependencies for known in state.ordered()}):
         task, status = state.tasks[branch.task_id].task, statuses[branch.task_id]
         others = [name for name in task.dependencies if name != branch.parent]
-        guide = branch.guide.translate(table.ASCII_GUIDES) if ascii_only else branch.guide
         rows.append(
             [
-                (guide + branch.task_id, ""),
-                (f"{symbols[status]} {wording.WORDS[status]}", wording.STYLES[status]),
+                (branch.guide + branch.task_id, ""),
+                (f"{wording.SYMBOLS[status]} {wording.WORDS[status]}", wording.STYLES[status]),
                 (task.agent or "", "dim"),
                 (f"also after {', '.join(others)}" if others else "", "dim"),
             ]
         )
-    return table.columns(rows) or [Text("no tasks")]
+    return table.columns(rows, ascii_only=ascii_only) or [Text("no tasks")]
 
 
 def mermaid(state: RunState) -> list[str]:

@@ -58,9 +58,11 @@ def frame(state: RunState, at: datetime, *, width: int, height: int, ascii_only:
     seen = view(state, at, rows_max=min(room, ROWS_MAX))
     lines = table.task_lines(seen, width=width, ascii_only=ascii_only)
     if seen.hidden:
-        lines.append(Text(f"{'...' if ascii_only else '…'} and {seen.hidden:,} more", "dim"))
+        lines.append(Text(f"... and {seen.hidden:,} more", "dim"))
     lines.append(table.counts_line(seen, ascii_only=ascii_only))
-    lines.append(table.totals_line(seen.spend, seen.elapsed_s, what="so far:"))
+    lines.append(table.totals_line(seen.spend, seen.elapsed_s, what="so far:", ascii_only=ascii_only))
     if hint:
         lines.append(Text(hint, "dim"))
+    for line in lines:  # one that wrapped would push the first ones off the screen
+        line.no_wrap, line.overflow = True, "crop"
     return Group(*lines)

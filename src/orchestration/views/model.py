@@ -119,7 +119,8 @@ def reason_blocked(state: RunState, task_id: str) -> TaskState | None:
             if known.status in _STOPPED:
                 return known
             seen.add(other)
-            queue.append(other)
+            if known.status is TaskStatus.PENDING:  # others pass on nothing of what is behind them
+                queue.append(other)
     return None
 
 

@@ -52,9 +52,11 @@ def summary_lines(
         lines.append(Text(f"... and {wording.count(seen.hidden, 'more task')}: {command('status', '--all')}", "dim"))
     lines += [Text(), _headline(seen, ending, command)]
     if ending.totals is not None:
-        lines.append(table.totals_line(ending.totals.spend, ending.totals.duration_s, what="this run:"))
+        lines.append(
+            table.totals_line(ending.totals.spend, ending.totals.duration_s, what="this run:", ascii_only=ascii_only)
+        )
         if seen.spend.calls > ending.totals.spend.calls:
-            lines.append(table.totals_line(seen.spend, None, what="in all:"))
+            lines.append(table.totals_line(seen.spend, None, what="in all:", ascii_only=ascii_only))
     lines += [Text(f"problem: {problem}", "bold red") for problem in ending.problems]
     lines += problem_lines(state, command)
     lines += waiting_lines(state, command)
@@ -68,7 +70,8 @@ def problem_lines(state: RunState, command: Command) -> list[Text]:
     for known in failed[:_LISTED_MAX]:
         kind = known.result.failure_kind if known.result else None
         error = wording.one_line(known.result.error if known.result else known.last_error, 300)
-        lines.append(Text.assemble((f"failed: {known.task.task_id}", "bold red"), f"  {kind or ''}: {error}"))
+        reason = f"{kind}: {error}" if kind else error
+        lines.append(Text.assemble((f"failed: {known.task.task_id}", "bold red"), f"  {reason}"))
         if step := next_step(known):
             lines.append(Text(f"  what to do: {step}"))
     lines += _more(len(failed), "failed task", command("status", "--all"))

@@ -19,50 +19,53 @@ if TYPE_CHECKING:
     from orchestration.run_state import Spend
     from orchestration.views.model import ProjectView, TaskRow
 
-__all__ = ["ASCII_GUIDES", "Cell", "columns", "counts_line", "task_lines", "totals_line"]
+__all__ = ["Cell", "columns", "counts_line", "task_lines", "totals_line"]
 
 Cell = tuple[str, str]  # text and style
 
 _GAP = "  "
 _ID_MAX = 40
 _WIDE = 100
-_NOTE_MIN = 12
+_ID_MIN = _NOTE_MIN = 12
 
 
-def columns(rows: Sequence[Sequence[Cell]], *, width: int | None = None) -> list[Text]:
+def columns(rows: Sequence[Sequence[Cell]], *, width: int | None = None, ascii_only: bool = False) -> list[Text]:
     """Return the rows as lines with aligned columns; empty columns take no room.
 
     The last column is cut to what `width` leaves; nothing is padded at the end of a line.
     """
     if not rows:
         return []
+    if ascii_only:
+        rows = [[(wording.in_ascii(text), style) for text, style in row] for row in rows]
     sizes = [max(cell_len(row[i][0]) for row in rows) for i in range(len(rows[0]))]
     kept = [i for i, size in enumerate(sizes) if size]
-    return [_line([row[i] for i in kept], [sizes[i] for i in kept], width) for row in rows]
+    mark = "~" if ascii_only else "…"
+    return [_line([row[i] for i in kept], [sizes[i] for i in kept], width, mark) for row in rows]
 
 
 def task_lines(view: ProjectView, *, width: int | None = None, ascii_only: bool = False) -> list[Text]:
     """Return one line per shown task; `width` None cuts nothing."""
     is_wide = width is None or width >= _WIDE
-    id_max = _ID_MAX if is_wide else max(_ID_MAX * (width or 0) // _WIDE, 12)
-    rows = [_task_cells(row, id_max=None if width is None else id_max, ascii_only=ascii_only) for row in view.rows]
-    if not is_wide:
+    id_max = None if width is None else max(min(_ID_MAX, _ID_MAX * width // _WIDE), _ID_MIN)
+    rows = [_task_cells(row, id_max) for row in view.rows]
+    if not is_wide:  # without the agent
         rows = [[*row[:2], *row[3:]] for row in rows]
-    return columns(rows, width=width)
+    return columns(rows, width=width, ascii_only=ascii_only)
 
 
 def counts_line(view: ProjectView, *, ascii_only: bool = False) -> Text:
     """Return how many tasks there are of each status: `✓ 12 done  ● 3 running  · 5 pending`."""
-    symbols = wording.ASCII_SYMBOLS if ascii_only else wording.SYMBOLS
     parts = [
-        Text(f"{symbols[status]} {number:,} {_counted(status, number)}", wording.STYLES[status])
+        (f"{wording.SYMBOLS[status]} {number:,} {_counted(status, number)}", wording.STYLES[status])
         for status in TaskStatus
         if (number := view.counts.get(status))
     ]
-    return Text(_GAP).join(parts) if parts else Text("no tasks")
+    lines = columns([parts], ascii_only=ascii_only) if parts else []
+    return lines[0] if lines else Text("no tasks")
 
 
-def totals_line(spend: Spend, elapsed_s: float | None, *, what: str = "") -> Text:
+def totals_line(spend: Spend, elapsed_s: float | None, *, what: str = "", ascii_only: bool = False) -> Text:
     """Return time, tokens and money: `12 s  4.1k tokens (3.9k in, 212 out)  $0.0102`."""
     parts = [part for part in (what, wording.duration(elapsed_s)) if part]
     if spend.calls:
@@ -72,7 +75,8 @@ def totals_line(spend: Spend, elapsed_s: float | None, *, what: str = "") -> Tex
         parts.append("cost unknown" if wording.money(spend) == "unknown" else wording.money(spend))
         if spend.unpriced_calls:
             parts.append(f"(no price is known for {wording.count(spend.unpriced_calls, 'call')})")
-    return Text(_GAP.join(parts))
+    line = _GAP.join(parts)
+    return Text(wording.in_ascii(line) if ascii_only else line)
 
 
 def _counted(status: TaskStatus, number: int) -> str:
@@ -81,43 +85,35 @@ def _counted(status: TaskStatus, number: int) -> str:
     return wording.WORDS[status]
 
 
-def _task_cells(row: TaskRow, *, id_max: int | None, ascii_only: bool) -> list[Cell]:
-    style = wording.STYLES[row.status]
-    symbols = wording.ASCII_SYMBOLS if ascii_only else wording.SYMBOLS
-    guide = row.guide.translate(ASCII_GUIDES) if ascii_only else row.guide
+def _task_cells(row: TaskRow, id_max: int | None) -> list[Cell]:
     used = row.spend.input_tokens + row.spend.output_tokens
+    is_running = row.status is TaskStatus.IN_PROGRESS
+    is_bad = row.status in {TaskStatus.FAILED, TaskStatus.BLOCKED}
     return [
-        (
-            _cut(guide + row.task_id, id_max, ascii_only=ascii_only),
-            "bold" if row.status is TaskStatus.IN_PROGRESS else "",
-        ),
-        (f"{symbols[row.status]} {wording.WORDS[row.status]}", style),
+        (_cut(row.guide + row.task_id, id_max), "bold" if is_running else ""),
+        (f"{wording.SYMBOLS[row.status]} {wording.WORDS[row.status]}", wording.STYLES[row.status]),
         (row.agent, "dim"),
         (wording.duration(row.elapsed_s), ""),
         (f"try {row.attempt}" if row.attempt > 1 else "", "yellow"),
         (f"{wording.tokens(used)} tok" if row.spend.calls else "", ""),
         (wording.money(row.spend), ""),
-        (row.note, "red" if row.status in {TaskStatus.FAILED, TaskStatus.BLOCKED} else "dim"),
+        (row.note, "red" if is_bad else "dim"),
     ]
 
 
-ASCII_GUIDES = str.maketrans("├└│", "|`|")
-
-
-def _cut(text: str, cells: int | None, *, ascii_only: bool = False) -> str:
+def _cut(text: str, cells: int | None, mark: str = "…") -> str:
     if cells is None or cell_len(text) <= cells:
         return text
-    mark = "~" if ascii_only else "…"
     return set_cell_size(text, cells - 1).rstrip() + mark
 
 
-def _line(row: Sequence[Cell], sizes: Sequence[int], width: int | None) -> Text:
-    line = Text(no_wrap=True, overflow="ellipsis")
+def _line(row: Sequence[Cell], sizes: Sequence[int], width: int | None, mark: str) -> Text:
+    line = Text()
     used = 0
     for (text, style), size in zip(row[:-1], sizes[:-1], strict=True):
         line.append(text + " " * (size - cell_len(text)) + _GAP, style)
         used += size + len(_GAP)
     text, style = row[-1]
-    line.append(text if width is None else _cut(text, max(width - used, _NOTE_MIN)), style)
+    line.append(text if width is None else _cut(text, max(width - used, _NOTE_MIN), mark), style)
     line.rstrip()
     return line

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from orchestration.task import TaskStatus
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from orchestration.run_state import Spend
 
 __all__ = [
@@ -19,6 +18,7 @@ __all__ = [
     "WORDS",
     "count",
     "duration",
+    "in_ascii",
     "money",
     "one_line",
     "printable",
@@ -36,6 +36,9 @@ SYMBOLS = {
     TaskStatus.CANCELLED: "–",  # noqa: RUF001 -- wider than a hyphen on purpose
 }
 ASCII_SYMBOLS = dict(zip(SYMBOLS, ".>?+x#-", strict=True))
+_LIKENESS = str.maketrans(
+    {SYMBOLS[status]: ASCII_SYMBOLS[status] for status in SYMBOLS} | {"├": "|", "└": "`", "│": "|", "…": "~", "≥": ">="}
+)
 
 WORDS = {
     TaskStatus.PENDING: "pending",
@@ -57,6 +60,7 @@ STYLES = {
 }
 
 _MINUTE, _HOUR = 60, 3600
+_SHOWN_MIN = Decimal("0.00005")
 # Everything a terminal could take for a command, but for line breaks and tabs; and what reverses or hides text.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 _BLANK = re.compile(r"\s+")
@@ -91,12 +95,19 @@ def money(spend: Spend) -> str:
         return ""
     if not spend.unpriced_calls:
         return _dollars(spend.cost_usd)
-    return f"≥ {_dollars(spend.cost_usd)}" if spend.cost_usd else "unknown"
+    if spend.cost_usd < _SHOWN_MIN:
+        return "≥ $0" if spend.cost_usd else "unknown"
+    return f"≥ {_dollars(spend.cost_usd)}"
 
 
 def count(number: int, noun: str) -> str:
     """Say how many, in the right form: `1 task`, `1,200 tasks`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def in_ascii(text: str) -> str:
+    """Return text for a terminal that knows ASCII only: our own signs have a likeness, others become escapes."""
+    return text.translate(_LIKENESS).encode("ascii", "backslashreplace").decode()
 
 
 def printable(text: str) -> str:
@@ -112,7 +123,7 @@ def one_line(text: str, chars: int = 120) -> str:
 
 
 def _dollars(amount: Decimal) -> str:
-    """Two significant digits below a cent, cents above."""
-    if amount == 0:
-        return "$0"
+    """Say an amount: cents from a dollar on, hundredths of a cent below."""
+    if amount < _SHOWN_MIN:
+        return "< $0.0001" if amount else "$0"
     return f"${amount:,.2f}" if amount >= 1 else f"${amount:.4f}"

@@ -88,6 +88,13 @@ class TestStatus:
             )
             assert f"orchestrate approve -C {finished.folder} draft" in done.stdout
 
+    def test_another_file_is_named_in_the_commands_too(self, project):
+        project.write({"ask": ("person",)})
+        (project.folder / "orchestrate.yaml").rename(project.folder / "other.yaml")
+        assert "orchestrate answer -C other.yaml ask" in project("run", "--file", "other.yaml").stdout
+        assert project("answer", "-C", "other.yaml", "ask", "yes").returncode == 0
+        assert project.json("show", "-C", "other.yaml", "ask")["result"]["output"] == "yes"
+
     def test_a_large_project_is_cut_to_what_matters(self, project):
         tasks = {f"task-{n}": ("say",) for n in range(60)} | {"bad": ("fail",), "ask": ("person",)}
         project.write(tasks)

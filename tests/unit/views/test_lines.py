@@ -1,0 +1,90 @@
+"""One line per change."""
+
+import io
+
+import pytest
+
+from orchestration import events as ev
+from orchestration.run_state import fold
+from orchestration.task import FailureKind
+from orchestration.views.lines import Lines, describe
+
+
+def command(*words):
+    return " ".join(["orchestrate", *words])
+
+
+def said(history):
+    """Return the line of the last fact."""
+    return describe(history.facts[-1], history.state, command)
+
+
+def test_every_change_of_a_task_has_a_line(history):
+    history.task("a").task("b")
+    assert said(history) == ""
+    assert said(history.start("a", agent="ann")) == "a  running  ann"
+    history.add(ev.TaskRetrying, task_id="a", attempt=2, kind=FailureKind.RATE_LIMIT, error="slow\ndown", delay_s=4)
+    assert said(history) == "a  running  attempt 2 in 4.0 s  rate_limit: slow down"
+    assert said(history.call("a", input_tokens=1000, output_tokens=234, cost_usd="0.0123")) == ""
+    assert said(history.complete("a")) == "a  done  3.0 s  1.2k tokens  $0.0123"
+    assert said(history.add(ev.TaskReset, task_ids=("a",), reason="reset")) == "a  pending again  reset"
+    assert said(history.start("a", attempt=2)) == "a  running  attempt 2"
+    assert said(history.fail("a", "bad\x1b[0m")) == "a  failed  1.0 s  1.2k tokens  $0.0123  bad\\x1b[0m"
+    assert said(history.start("b").wait("b")) == "b  waits for you  your answer: orchestrate show b"
+    assert said(history.complete("b", by="person")).startswith("b  done  by a person")
+    assert said(history.task("c").complete("c", by="caller")) == "c  done  by the caller"
+    assert said(history.task("d").start("d").wait("d", need="approval")).endswith(
+        "your approval of its draft: orchestrate show d"
+    )
+    assert said(history.add(ev.TaskRejected, task_id="d", comment="more")) == "d  draft rejected  more"
+    assert said(history.start("d").add(ev.TaskInterrupted, task_id="d")) == "d  interrupted, runs again when resumed"
+    assert said(history.add(ev.TaskCancelled, task_id="d")) == "d  cancelled"
+    for run_fact in (ev.RunStarted(at=history.at, run_id="r"), ev.RunEnded(at=history.at, run_id="r", status="failed")):
+        assert describe(run_fact, history.state, command) == ""
+
+
+def test_a_reset_of_many_names_the_first_ten(history):
+    names = tuple(f"t{n}" for n in range(12))
+    for name in names:
+        history.task(name)
+    line = said(history.add(ev.TaskReset, task_ids=names))
+    assert line == f"{', '.join(names[:10])} and 2 more  pending again"
+
+
+def test_lines_and_messages_keep_their_order_each_on_its_stream(history):
+    both = io.StringIO()
+    lines = Lines(both, messages=both, command=command)
+    history.task("a").start("a")
+    started = history.facts[-1]
+    history.complete("a")
+    lines.draw([started, "warning: look", history.facts[-1]], history.state)
+    lines.close()
+    first, message, last = both.getvalue().splitlines()
+    assert first.endswith("  a  running")
+    assert message == "warning: look"
+    assert last.endswith("  a  done  1.0 s")
+    assert first[:8] == f"{started.at.astimezone():%H:%M:%S}"
+
+
+def test_a_reader_who_is_gone_is_told_nothing_more_and_messages_go_on(history):
+    class Gone(io.StringIO):
+        tries = 0
+
+        def flush(self):
+            self.tries += 1
+            raise BrokenPipeError
+
+    out, messages = Gone(), io.StringIO()
+    lines = Lines(out, messages=messages, command=command)
+    history.task("a").start("a")
+    for _ in range(3):
+        lines.draw([history.facts[-1], "still here"], history.state)
+    assert out.tries == 1
+    assert messages.getvalue() == "still here\n" * 3
+
+
+@pytest.mark.parametrize("kind", [ev.TaskAdded, ev.TaskChanged])
+def test_definitions_are_no_news(history, kind):
+    task = history.task("a").state.tasks["a"].task
+    event = kind(at=history.at, task=task)
+    assert describe(event, fold(history.facts), command) == ""

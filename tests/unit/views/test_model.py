@@ -1,0 +1,186 @@
+"""What there is to see, for any history that can happen."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestration import events as ev
+from orchestration.errors import TransitionError
+from orchestration.run_state import RunState, Spend, apply, blocked_tasks
+from orchestration.task import AgentTask, ExecutionResult, FailureKind, TaskStatus
+from orchestration.views.model import as_if_interrupted, reason_blocked, view, with_new_tasks
+
+START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+NAMES = [f"t{n}" for n in range(12)]
+
+
+def some_fact(kind, name, at):
+    result = ExecutionResult(name, output="text " * 3, error="bad")
+    return {
+        "start": lambda: ev.TaskStarted(at=at, task_id=name, attempt=1),
+        "retry": lambda: ev.TaskRetrying(
+            at=at, task_id=name, attempt=2, kind=FailureKind.RATE_LIMIT, error="429", delay_s=5
+        ),
+        "call": lambda: ev.CallFinished(at=at, task_id=name, attempt=1, provider="p", model="m", input_tokens=7),
+        "wait": lambda: ev.TaskWaiting(at=at, task_id=name, need="approval", result=result),
+        "complete": lambda: ev.TaskCompleted(at=at, task_id=name, result=result),
+        "fail": lambda: ev.TaskFailed(at=at, task_id=name, result=result),
+        "cancel": lambda: ev.TaskCancelled(at=at, task_id=name),
+        "interrupt": lambda: ev.TaskInterrupted(at=at, task_id=name),
+        "reject": lambda: ev.TaskRejected(at=at, task_id=name, comment="more"),
+        "reset": lambda: ev.TaskReset(at=at, task_ids=(name,)),
+    }[kind]()
+
+
+KINDS = ("start", "retry", "call", "wait", "complete", "fail", "cancel", "interrupt", "reject", "reset")
+
+
+@st.composite
+def states(draw):
+    """Draw any state that facts can lead to; clocks may jump."""
+    state = RunState()
+    for index, name in enumerate(NAMES[: draw(st.integers(0, len(NAMES)))]):
+        above = draw(st.sets(st.sampled_from(NAMES[:index]), max_size=3)) if index else set()
+        state = apply(state, ev.TaskAdded(at=START, task=AgentTask(name, name, dependencies=tuple(sorted(above)))))
+    if state.tasks:
+        state = apply(state, ev.RunStarted(at=START, run_id="r"))
+        steps = st.tuples(st.sampled_from(KINDS), st.sampled_from(sorted(state.tasks)), st.integers(-100, 100))
+        for kind, name, seconds in draw(st.lists(steps, max_size=60)):
+            try:
+                state = apply(state, some_fact(kind, name, START + timedelta(seconds=seconds)))
+            except TransitionError:
+                continue
+    return state
+
+
+@given(states(), st.integers(-200, 200), st.none() | st.integers(0, 15))
+@settings(max_examples=300, deadline=None)
+def test_a_view_adds_up(state, seconds, rows_max):
+    now = START + timedelta(seconds=seconds)
+    seen = view(state, now, rows_max=rows_max)
+    total = len(state.tasks)
+
+    assert sum(seen.counts.values()) == len(seen.rows) + seen.hidden == total
+    assert all(seen.counts.values())
+    assert len(seen.rows) == (total if rows_max is None else min(rows_max, total))
+    names = [row.task_id for row in seen.rows]
+    assert len(set(names)) == len(names)
+    assert set(names) <= set(state.tasks)
+    assert seen.spend == state.spend
+    assert sum((row.spend for row in view(state, now).rows), Spend()) == state.spend
+    for row in seen.rows:
+        known = state.tasks[row.task_id]
+        expected = TaskStatus.BLOCKED if row.task_id in blocked_tasks(state) else known.status
+        assert row.status is expected
+        assert row.elapsed_s is None or row.elapsed_s >= 0
+        assert "\n" not in row.note
+    if not seen.hidden:
+        assert Counter(row.status for row in seen.rows) == seen.counts
+
+
+@given(states(), st.integers(1, 15))
+@settings(max_examples=200, deadline=None)
+def test_what_runs_is_never_hidden_behind_what_does_not(state, rows_max):
+    seen = view(state, START, rows_max=rows_max)
+    running = {name for name, known in state.tasks.items() if known.status is TaskStatus.IN_PROGRESS}
+    shown = {row.task_id for row in seen.rows}
+    assert running <= shown or shown <= running
+
+
+@given(states())
+@settings(max_examples=200, deadline=None)
+def test_every_blocked_task_has_a_reason_and_only_those(state):
+    blocked = blocked_tasks(state)
+    for name, known in state.tasks.items():
+        reason = reason_blocked(state, name)
+        if name in blocked:
+            assert reason is not None
+            assert reason.status in {TaskStatus.FAILED, TaskStatus.CANCELLED}
+        elif known.status is TaskStatus.PENDING:
+            assert reason is None
+
+
+@given(states())
+@settings(max_examples=100, deadline=None)
+def test_as_if_interrupted_nothing_runs_and_the_rest_stays(state):
+    after = as_if_interrupted(state, START)
+    for name, known in state.tasks.items():
+        if known.status is TaskStatus.IN_PROGRESS:
+            assert after.tasks[name].status is TaskStatus.PENDING
+        else:
+            assert after.tasks[name] is known
+
+
+def note(history, name, after_s=0.0):
+    rows = view(history.state, history.at + timedelta(seconds=after_s)).rows
+    return next(row for row in rows if row.task_id == name).note
+
+
+class TestNotes:
+    def test_say_what_a_task_comes_after(self, history):
+        history.task("a").task("b").task("c").task("d").task("e", "a", "b", "c", "d").complete("a")
+        assert note(history, "b") == "ready"
+        assert note(history, "e") == "after b, c, d"
+        history.task("f", "b", "c", "d", "e")
+        assert note(history, "f") == "after b, c, d and 1 more"
+
+    def test_count_a_retry_down_and_then_say_what_it_came_after(self, history):
+        history.task("a").start("a")
+        assert note(history, "a") == ""
+        history.add(ev.TaskRetrying, task_id="a", attempt=2, kind=FailureKind.RATE_LIMIT, error="slow\ndown", delay_s=4)
+        assert note(history, "a", after_s=1) == "attempt 2 in 3.0 s: slow down"
+        assert note(history, "a", after_s=5) == "attempt 2, after: slow down"
+
+    def test_name_what_blocks(self, history):
+        history.task("a").task("b", "a").task("c", "b").start("a").fail("a")
+        assert note(history, "c") == "a failed"
+        assert note(history, "a") == "no"
+
+    def test_say_whose_word_it_waits_for(self, history):
+        history.task("a").task("b").start("a").wait("a").start("b").wait("b", need="approval")
+        assert note(history, "a") == "your answer"
+        assert note(history, "b") == "your approval of its draft"
+
+    def test_say_that_a_comment_goes_into_the_next_draft(self, history):
+        history.task("a").start("a").wait("a", need="approval", output="x").add(
+            ev.TaskRejected, task_id="a", comment="longer"
+        )
+        assert note(history, "a") == "your comment goes into a new draft"
+
+    def test_say_that_a_cancelled_task_is_tried_again(self, history):
+        history.task("a").add(ev.TaskCancelled, task_id="a")
+        assert note(history, "a") == "the next run tries it again"
+
+    def test_show_the_beginning_of_an_output(self, history):
+        history.task("a").start("a").complete("a", "line\nnext \x1b[0m")
+        assert note(history, "a") == "line next \\x1b[0m"
+
+
+def test_a_dependency_that_was_removed_is_still_waited_for(history):
+    history.task("a").task("b", "a").add(ev.TaskRemoved, task_id="a")
+    assert note(history, "b") == "after a"
+    assert reason_blocked(history.state, "b") is None
+
+
+def test_new_tasks_are_shown_before_a_run_has_seen_them(history):
+    history.task("a").start("a").complete("a")
+    state = with_new_tasks(history.state, [AgentTask("a", "other"), AgentTask("b", "b")], history.at)
+    assert [(row.task_id, row.status) for row in view(state, history.at).rows] == [
+        ("a", TaskStatus.COMPLETED),
+        ("b", TaskStatus.PENDING),
+    ]
+    assert state.tasks["a"].task.title == "a"
+
+
+@pytest.mark.parametrize("rows_max", [1, 3])
+def test_when_not_all_fit_the_latest_news_are_shown(history, rows_max):
+    for name in ("a", "b", "c", "d"):
+        history.task(name)
+    for name in ("a", "b", "c", "d"):
+        history.start(name).complete(name)
+    shown = [row.task_id for row in view(history.state, history.at, rows_max=rows_max).rows]
+    assert shown == ["b", "c", "d"][-rows_max:]

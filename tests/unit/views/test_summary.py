@@ -1,0 +1,83 @@
+"""The end of a run."""
+
+import pytest
+
+from orchestration.orchestrator import Totals
+from orchestration.run_state import RunState, Spend
+from orchestration.task import FailureKind
+from orchestration.views.advice import next_step
+from orchestration.views.summary import Ending, problem_lines, summary_lines, waiting_lines
+
+
+def command(*words):
+    return " ".join(["orchestrate", *words])
+
+
+def lines_of(state, status, **more):
+    ending = Ending(status=status, **more)
+    return [line.plain for line in summary_lines(state, ending, command=command, width=None)]
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [([], "The project has no tasks."), (["a"], "The only task is done."), (["a", "b"], "All 2 tasks done.")],
+)
+def test_when_all_is_done_it_says_so(history, names, says):
+    for name in names:
+        history.task(name).start(name).complete(name)
+    assert says in lines_of(history.state if names else RunState(), "completed")
+
+
+def test_what_a_run_spent_is_told_apart_from_what_all_runs_did(history):
+    history.task("a").call("a", input_tokens=10, cost_usd="0.1").call("a", input_tokens=5, cost_usd="0.1")
+    totals = Totals(tasks={}, duration_s=2.0, spend=Spend(calls=1, input_tokens=5))
+    lines = lines_of(history.state, "interrupted", totals=totals)
+    assert "this run:  2.0 s  1 model call  5 tokens (5 in, 0 out)  $0" in lines
+    assert "in all:  2 model calls  15 tokens (15 in, 0 out)  $0.2000" in lines
+    assert "Stopped before the end: 1 task left. Go on with: orchestrate run" in lines
+
+
+def test_problems_beside_the_tasks_are_told(history):
+    lines = lines_of(history.task("a").start("a").complete("a").state, "completed", problems=("cannot write x",))
+    assert "problem: cannot write x" in lines
+
+
+def test_a_large_project_is_cut_and_says_where_the_rest_is(history):
+    for n in range(50):
+        history.task(f"t{n}")
+    lines = lines_of(history.state, "cancelled")
+    assert "... and 10 more tasks: orchestrate status --all" in lines
+    assert "Cancelled: 50 tasks left. Go on with: orchestrate run" in lines
+
+
+def test_of_many_failures_ten_are_told_with_their_reasons_once_each(history):
+    for n in range(12):
+        history.task(f"t{n}").start(f"t{n}").fail(f"t{n}", f"error {n}", FailureKind.AUTH)
+    lines = [line.plain for line in problem_lines(history.state, command)]
+    assert "failed: t0  auth: error 0" in lines
+    assert "failed: t9  auth: error 9" in lines
+    assert "failed: t10  auth: error 10" not in lines
+    assert "... and 2 failed tasks more: orchestrate status --all" in lines
+    assert "  details: orchestrate show t0" in lines
+    assert "  try again: orchestrate run" in lines
+
+
+def test_a_failure_stated_by_a_caller_has_its_text_alone(history):
+    history.task("a").fail("a", "as I said")
+    history.facts[-1].result.metadata.clear()
+    assert problem_lines(history.state, command)[0].plain == "failed: a  as I said"
+
+
+def test_what_waits_is_told_with_the_commands(history):
+    history.task("a").start("a").wait("a").task("b").start("b").wait("b", need="approval")
+    lines = [line.plain for line in waiting_lines(history.state, command)]
+    assert lines[0] == "waits for you: a  needs your answer"
+    assert "  orchestrate answer a" in lines
+    assert "  orchestrate approve b" in lines
+    assert lines_of(history.state, "waiting")[3] == "Nothing more can run until you decide: 2 tasks wait for you."
+
+
+@pytest.mark.parametrize("kind", FailureKind)
+def test_every_kind_of_failure_has_a_next_step(history, kind):
+    history.task("a").start("a").fail("a", kind=kind)
+    assert next_step(history.state.tasks["a"])
