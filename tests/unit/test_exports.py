@@ -20,8 +20,9 @@ FOUND = [
     if not found.name.rpartition(".")[2].startswith("_")
 ]
 MODULES = [found.name for found in FOUND]
-# The command is used by its name, and its modules by each other.
-LIBRARY = [found.name for found in FOUND if not found.ispkg and not found.name.startswith("orchestration.cli")]
+# The command and the demo are used by their names, and their modules by each other.
+COMMANDS = ("orchestration.cli", "orchestration.demo")
+LIBRARY = [found.name for found in FOUND if not found.ispkg and not found.name.startswith(COMMANDS)]
 
 # The contract's table, section 1.
 CONTRACT = {
