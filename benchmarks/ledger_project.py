@@ -101,8 +101,8 @@ async def _run(root: Path, tasks: int) -> str:
         for name, dependencies in dependencies_of(tasks).items():
             project.add_task(AgentTask(name, name, dependencies=dependencies, max_attempts=1))
         result = await project.execute_workflow(max_concurrent=CONCURRENT)
-        statuses = Counter(outcome.status for outcome in result.results.values())
-        return f"{result.status} {dict(statuses)}"
+        counts = Counter(outcome.status.value for outcome in result.results.values())
+        return f"{result.status}: {', '.join(f'{count} {status}' for status, count in counts.items())}"
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks.canned_server import ANSWER, allow_many_sockets, serving
@@ -83,10 +84,12 @@ async def _gather(base_url: str, calls: int) -> None:
         timeout=timeout,
         http_client=openai.DefaultAioHttpClient(timeout=timeout),
     ) as client:
-        message = {"role": "user", "content": "What is the answer?"}
-        answers = await asyncio.gather(
-            *(client.chat.completions.create(model="canned", messages=[message]) for _ in range(calls))
+        ask = partial(
+            client.chat.completions.create,
+            model="canned",
+            messages=[{"role": "user", "content": "What is the answer?"}],
         )
+        answers = await asyncio.gather(*(ask() for _ in range(calls)))
     if any(answer.choices[0].message.content != ANSWER for answer in answers):
         raise RuntimeError("a call came back without the answer")
 
