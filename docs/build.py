@@ -21,9 +21,9 @@ from orchestration.cli.reference import reference_page as command_page
 from orchestration.project_file import reference_page as project_file_page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-__all__ = ["api_page", "broken_links", "pages"]
+__all__ = ["api_page", "broken_links", "pages", "written_pages"]
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -61,19 +61,24 @@ def api_page() -> str:
     return "\n".join(parts)
 
 
-def broken_links(folder: Path = DOCS) -> list[str]:
+def written_pages() -> list[Path]:
+    """Return every Markdown page of the repository that people read."""
+    return [*ROOT.glob("*.md"), *sorted((ROOT / "examples").rglob("*.md")), *sorted(DOCS.rglob("*.md"))]
+
+
+def broken_links(written: Iterable[Path], root: Path = ROOT) -> list[str]:
     """Return a line for each relative link that leads nowhere: a missing file, or a heading it does not have."""
     broken = []
-    for page in sorted(folder.rglob("*.md")):
+    for page in written:
         for link in _LINK.findall(_FENCE.sub("", page.read_text("utf-8"))):
             path, _, anchor = unquote(link).partition("#")
             if re.match(r"[a-z]+:", link):
                 continue
             target = (page.parent / path).resolve() if path else page
             if not target.exists():
-                broken.append(f"{page.relative_to(folder)}: {link}: there is no {path}")
+                broken.append(f"{page.relative_to(root)}: {link}: there is no {path}")
             elif anchor and anchor not in _anchors(target):
-                broken.append(f"{page.relative_to(folder)}: {link}: {target.name} has no heading #{anchor}")
+                broken.append(f"{page.relative_to(root)}: {link}: {target.name} has no heading #{anchor}")
     return broken
 
 
@@ -86,7 +91,8 @@ def main(arguments: list[str]) -> int:
             (DOCS / name).write_text(pages()[name], "utf-8")
             sys.stdout.write(f"wrote docs/{name}\n")
         stale = []
-    problems = [f"docs/{name} is not current; run: make docs" for name in stale] + broken_links()
+    problems = [f"docs/{name} is not current; run: make docs" for name in stale]
+    problems += broken_links(written_pages())
     sys.stdout.writelines(f"{problem}\n" for problem in problems)
     return 1 if problems else 0
 
