@@ -142,7 +142,7 @@ def _members(thing: type) -> Iterator[str]:
 def _default(field: Any) -> str:
     if field.default is not MISSING:
         return f"`{_shown_value(field.default)}`"
-    return "" if field.default_factory is MISSING else f"`{field.default_factory()!r}`"
+    return "" if field.default_factory is MISSING else f"`{_shown_value(field.default_factory())}`"
 
 
 def _methods(thing: type) -> Iterator[tuple[str, Any]]:
@@ -190,7 +190,12 @@ def _shown_type(annotation: Any) -> str:
 
 
 def _shown_value(value: Any) -> str:
-    return f"{type(value).__name__}.{value.name}" if isinstance(value, Enum) else repr(value)
+    if isinstance(value, Enum):
+        return f"{type(value).__name__}.{value.name}"
+    if is_dataclass(value):
+        return f"{type(value).__name__}()"
+    # A function's address differs from run to run.
+    return re.sub(r"<function (\w+) at 0x\w+>", r"\1", repr(value))
 
 
 def _prose(thing: Any) -> str:
