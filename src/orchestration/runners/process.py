@@ -12,7 +12,7 @@ import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -56,11 +56,18 @@ async def run_process(
         OSError, ValueError: if it cannot be started.
 
     """
-    loop = asyncio.get_running_loop()
-    transport, output = await loop.subprocess_exec(
-        lambda: _Output(loop), *command, cwd=cwd, env=env, start_new_session=True
-    )
+    # Started to the end even if cancelled meanwhile: asyncio's own way out would kill the child alone, and then wait
+    # for its pipes, which descendants may hold open for ever.
+    async with asyncio.TaskGroup() as group:
+        starting = group.create_task(_start(command, env, cwd))
+        interruption = await _outlast(starting)
+    started = starting.result()
+    if isinstance(started, Exception):
+        raise interruption or started
+    transport, output = started
     try:
+        if interruption is not None:
+            raise interruption
         _feed(transport, stdin)
         await output.ended
         if not output.is_overlong:
@@ -73,6 +80,28 @@ async def run_process(
         stderr_tail=bytes(output.stderr_tail),
         is_overlong=output.is_overlong,
     )
+
+
+async def _start(
+    command: Sequence[str | Path], env: Mapping[str, str], cwd: Path | None
+) -> tuple[asyncio.SubprocessTransport, _Output] | OSError | ValueError:
+    """Start the process; return the error, too, since a TaskGroup would wrap one that is raised."""
+    loop = asyncio.get_running_loop()
+    try:
+        return await loop.subprocess_exec(lambda: _Output(loop), *command, cwd=cwd, env=env, start_new_session=True)
+    except (OSError, ValueError) as exc:
+        return exc
+
+
+async def _outlast(task: asyncio.Task[Any]) -> asyncio.CancelledError | None:
+    """Wait for the task, even if cancelled meanwhile; return that cancellation, for the caller to raise."""
+    interruption = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as exc:
+            interruption = exc
+    return interruption
 
 
 class _Output(asyncio.SubprocessProtocol):

@@ -33,7 +33,7 @@ async def started(tmp_path):
     async def wait():
         async with asyncio.timeout(20):
             await told.wait()
-        return os.read(fifo, 100)
+        return os.read(fifo, 100).split()[0]
 
     yield path, wait
     asyncio.get_running_loop().remove_reader(fifo)
@@ -42,7 +42,7 @@ async def started(tmp_path):
 
 def tell(path):
     """Return code that writes its process's session to the FIFO."""
-    return f"import os; f = open({str(path)!r}, 'w'); f.write(str(os.getsid(0))); f.close(); "
+    return f"import os; f = open({str(path)!r}, 'w'); f.write(str(os.getsid(0)) + ' '); f.close(); "
 
 
 def members(session):
@@ -94,6 +94,49 @@ async def test_cancelling_ends_the_process_polite_or_not(started, code):
 
     assert task.cancelled()
     assert members(session) == []
+
+
+async def test_cancelling_while_the_process_starts_reaches_its_descendants_too(started, monkeypatch):
+    fifo, wait = started
+    code = (
+        f"import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.fork(); {tell(fifo)}time.sleep(60)"
+    )
+    loop, is_starting = asyncio.get_running_loop(), asyncio.Event()
+    start, sessions = loop.subprocess_exec, []
+
+    async def start_slowly(*arguments, **options):
+        made = await start(*arguments, **options)
+        is_starting.set()
+        sessions.append(int(await wait()))  # by now it has descendants
+        return made
+
+    monkeypatch.setattr(loop, "subprocess_exec", start_slowly)
+    task = asyncio.create_task(run(code))
+    await is_starting.wait()
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert [members(session) for session in sessions] == [[]]
+
+
+async def test_cancelling_before_a_start_that_fails_stays_a_cancellation(monkeypatch):
+    loop, is_starting, go_on = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+
+    async def fail_slowly(*_arguments, **_options):
+        is_starting.set()
+        await go_on.wait()
+        raise FileNotFoundError
+
+    monkeypatch.setattr(loop, "subprocess_exec", fail_slowly)
+    task = asyncio.create_task(run("pass"))
+    await is_starting.wait()
+    task.cancel()
+    go_on.set()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_a_second_cancellation_does_not_leave_the_process_behind(started):
