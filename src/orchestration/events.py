@@ -18,6 +18,9 @@ from orchestration.task import AgentTask, ExecutionResult, FailureKind  # noqa: 
 __all__ = [
     "EVENT_VERSION",
     "CallFinished",
+    "CallLost",
+    "CallReleased",
+    "CallReserved",
     "Event",
     "Fact",
     "Reporter",
@@ -30,6 +33,7 @@ __all__ = [
     "TaskCompleted",
     "TaskFailed",
     "TaskInterrupted",
+    "TaskParked",
     "TaskRejected",
     "TaskRemoved",
     "TaskReset",
@@ -42,7 +46,7 @@ __all__ = [
 
 EVENT_VERSION = 1
 
-RunStatus = Literal["completed", "failed", "waiting", "cancelled", "interrupted"]
+RunStatus = Literal["completed", "failed", "waiting", "cancelled", "interrupted", "over_budget"]
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
@@ -92,22 +96,41 @@ class TaskStarted(Fact, frozen=True, kw_only=True, tag="task_started"):
 
 
 class TaskRetrying(Fact, frozen=True, kw_only=True, tag="task_retrying"):
-    """An attempt failed and the next one follows after `delay_s` seconds; `attempt` is the next one's number."""
+    """An attempt failed and the next one follows after `delay_s` seconds; `attempt` is the next one's number.
+
+    `agent` is set when another agent of the fallback chain takes over.
+    """
 
     task_id: str
     attempt: int
     kind: FailureKind
     error: str
     delay_s: float = 0.0
+    agent: str = ""
+
+
+class TaskParked(Fact, frozen=True, kw_only=True, tag="task_parked"):
+    """A task waits, without using up attempts, for something outside to change: until a moment where one is known."""
+
+    task_id: str
+    kind: FailureKind
+    reason: str
+    until: datetime | None = None
 
 
 class CallFinished(Fact, frozen=True, kw_only=True, tag="call_finished"):
-    """One call of a model came back. Tokens as in `llm_abstractions.Usage`; `cost_usd` None: the price is unknown."""
+    """One call of a model came back. Tokens as in `llm_abstractions.Usage`; `cost_usd` None: the price is unknown.
+
+    `call_id` names the reservation it settles, where there was one.
+    """
 
     task_id: str
     attempt: int
     provider: str
     model: str
+    agent: str = ""
+    tags: tuple[str, ...] = ()
+    call_id: str = ""
     input_tokens: int = 0
     cached_tokens: int = 0
     cache_write_tokens: int = 0
@@ -117,6 +140,30 @@ class CallFinished(Fact, frozen=True, kw_only=True, tag="call_finished"):
     duration_s: float = 0.0
     finish_reason: str = ""
     request_id: str = ""
+
+
+class CallReserved(Fact, frozen=True, kw_only=True, tag="call_reserved"):
+    """The worst case of a call is set aside, before it is made. `cost_usd` None: the price is unknown."""
+
+    call_id: str
+    task_id: str
+    agent: str
+    input_tokens: int
+    output_tokens: int
+    cost_usd: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+class CallReleased(Fact, frozen=True, kw_only=True, tag="call_released"):
+    """A reserved call was not made, or not charged."""
+
+    call_id: str
+
+
+class CallLost(Fact, frozen=True, kw_only=True, tag="call_lost"):
+    """The orchestrator ended while a reserved call was under way; its worst case counts as spent."""
+
+    call_id: str
 
 
 class TaskWaiting(Fact, frozen=True, kw_only=True, tag="task_waiting"):
@@ -149,9 +196,10 @@ class TaskCancelled(Fact, frozen=True, kw_only=True, tag="task_cancelled"):
 
 
 class TaskInterrupted(Fact, frozen=True, kw_only=True, tag="task_interrupted"):
-    """The orchestrator ended while the task ran; it is found so when the project is opened again."""
+    """The task's execution was broken off and it is to run again: the orchestrator ended, or `reason`."""
 
     task_id: str
+    reason: str = ""
 
 
 class TaskRejected(Fact, frozen=True, kw_only=True, tag="task_rejected"):
@@ -176,7 +224,11 @@ Event = (
     | TaskRemoved
     | TaskStarted
     | TaskRetrying
+    | TaskParked
+    | CallReserved
     | CallFinished
+    | CallReleased
+    | CallLost
     | TaskWaiting
     | TaskCompleted
     | TaskFailed

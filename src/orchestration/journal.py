@@ -159,6 +159,8 @@ class Journal:
         for known in self._state.ordered():
             if known.status is TaskStatus.IN_PROGRESS:
                 self.record(ev.TaskInterrupted(at=now(), task_id=known.task.task_id))
+        for call_id in self._state.ledger.reservations:
+            self.record(ev.CallLost(at=now(), call_id=call_id))
         if self._state.run_id and self._state.run_status is None:
             self.record(ev.RunEnded(at=now(), run_id=self._state.run_id, status="interrupted"))
 

@@ -15,56 +15,24 @@ from rpds import HashTrieMap
 
 from orchestration import events as ev
 from orchestration.errors import TransitionError, UnknownTaskError
+from orchestration.ledger import NO_SPEND, PROJECT, Ledger, Reservation, Spend, scopes_of
 from orchestration.task import AgentTask, ExecutionResult, TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import datetime
 
-__all__ = ["RunState", "Spend", "TaskState", "apply", "blocked_tasks", "fold", "is_blocked"]
+__all__ = ["RunState", "TaskState", "apply", "blocked_tasks", "fold", "is_blocked"]
 
 _replace = msgspec.structs.replace
-
-
-class Spend(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens and money used. `unpriced_calls` counts those whose price is unknown: the cost is then a lower bound."""
-
-    calls: int = 0
-    input_tokens: int = 0
-    cached_tokens: int = 0
-    output_tokens: int = 0
-    cost_usd: Decimal = Decimal(0)
-    unpriced_calls: int = 0
-
-    def __add__(self, other: Spend) -> Spend:
-        return Spend(
-            calls=self.calls + other.calls,
-            input_tokens=self.input_tokens + other.input_tokens,
-            cached_tokens=self.cached_tokens + other.cached_tokens,
-            output_tokens=self.output_tokens + other.output_tokens,
-            cost_usd=self.cost_usd + other.cost_usd,
-            unpriced_calls=self.unpriced_calls + other.unpriced_calls,
-        )
-
-    def __sub__(self, other: Spend) -> Spend:
-        return Spend(
-            calls=self.calls - other.calls,
-            input_tokens=self.input_tokens - other.input_tokens,
-            cached_tokens=self.cached_tokens - other.cached_tokens,
-            output_tokens=self.output_tokens - other.output_tokens,
-            cost_usd=self.cost_usd - other.cost_usd,
-            unpriced_calls=self.unpriced_calls - other.unpriced_calls,
-        )
-
-
-NO_SPEND = Spend()
 
 
 class TaskState(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one task.
 
     `result` is the outcome of a completed or failed task and what a person decides on while it waits. `position` is the
-    order of adding. `spend` goes over all attempts and survives a reset: the money is gone.
+    order of adding. `spend` goes over all attempts and survives a reset: the money is gone. `parked` is the reason why
+    a task in progress waits for something outside, such as a quota; empty where it does not.
     """
 
     task: AgentTask
@@ -80,6 +48,8 @@ class TaskState(msgspec.Struct, frozen=True, kw_only=True):
     draft: str = ""
     last_error: str = ""
     retry_at: datetime | None = None
+    parked: str = ""
+    parked_until: datetime | None = None
     spend: Spend = NO_SPEND
 
 
@@ -92,7 +62,12 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     run_status: ev.RunStatus | None = None
     run_started_at: datetime | None = None
     run_ended_at: datetime | None = None
-    spend: Spend = NO_SPEND
+    ledger: Ledger = Ledger()
+
+    @property
+    def spend(self) -> Spend:
+        """All that the project has used, in all its runs."""
+        return self.ledger.account(PROJECT).spend
 
     def find(self, task_id: str) -> TaskState:
         """Return a task's state.
@@ -166,6 +141,8 @@ def is_blocked(state: RunState, task_id: str) -> bool:
     return False
 
 
+# A task that waits for no moment: neither for its next attempt nor parked.
+_GOING_ON: dict[str, Any] = {"retry_at": None, "parked": "", "parked_until": None}
 _STOPPED = (TaskStatus.FAILED, TaskStatus.CANCELLED)
 _OPEN = frozenset({TaskStatus.PENDING, TaskStatus.IN_PROGRESS, TaskStatus.WAITING})
 
@@ -173,6 +150,7 @@ _OPEN = frozenset({TaskStatus.PENDING, TaskStatus.IN_PROGRESS, TaskStatus.WAITIN
 _ALLOWED: dict[type, frozenset[TaskStatus]] = {
     ev.TaskStarted: frozenset({TaskStatus.PENDING, *_STOPPED}),
     ev.TaskRetrying: frozenset({TaskStatus.IN_PROGRESS}),
+    ev.TaskParked: frozenset({TaskStatus.IN_PROGRESS}),
     ev.TaskWaiting: frozenset({TaskStatus.IN_PROGRESS}),
     ev.TaskCompleted: _OPEN | frozenset(_STOPPED),
     ev.TaskFailed: _OPEN,
@@ -229,7 +207,7 @@ def _started(state: RunState, event: ev.TaskStarted) -> RunState:
             started_at=event.at,
             ended_at=None,
             result=None,
-            retry_at=None,
+            **_GOING_ON,
         ),
     )
 
@@ -237,7 +215,34 @@ def _started(state: RunState, event: ev.TaskStarted) -> RunState:
 def _retrying(state: RunState, event: ev.TaskRetrying) -> RunState:
     known = _check(state, event, event.task_id)
     retry_at = event.at + timedelta(seconds=event.delay_s)
-    return _put(state, _replace(known, attempt=event.attempt, last_error=event.error, retry_at=retry_at))
+    return _put(
+        state,
+        _replace(
+            known,
+            attempt=event.attempt,
+            agent=event.agent or known.agent,
+            last_error=event.error,
+            **(_GOING_ON | {"retry_at": retry_at}),
+        ),
+    )
+
+
+def _parked(state: RunState, event: ev.TaskParked) -> RunState:
+    known = _check(state, event, event.task_id)
+    return _put(state, _replace(known, parked=event.reason, parked_until=event.until, retry_at=None))
+
+
+def _call_reserved(state: RunState, event: ev.CallReserved) -> RunState:
+    known = state.find(event.task_id)
+    reservation = Reservation(
+        task_id=event.task_id,
+        scopes=scopes_of(event.task_id, event.agent, event.tags),
+        input_tokens=event.input_tokens,
+        output_tokens=event.output_tokens,
+        cost_usd=None if event.cost_usd is None else Decimal(event.cost_usd),
+    )
+    reserved = _replace(state, ledger=state.ledger.reserve(event.call_id, reservation))
+    return _put(reserved, _replace(known, **_GOING_ON))
 
 
 def _call_finished(state: RunState, event: ev.CallFinished) -> RunState:
@@ -249,8 +254,26 @@ def _call_finished(state: RunState, event: ev.CallFinished) -> RunState:
         cost_usd=Decimal(event.cost_usd or 0),
         unpriced_calls=int(event.cost_usd is None),
     )
-    known = state.find(event.task_id)
-    return _put(_replace(state, spend=state.spend + spend), _replace(known, spend=known.spend + spend))
+    state.find(event.task_id)
+    return _book(state, event.task_id, event.call_id, scopes_of(event.task_id, event.agent, event.tags), spend)
+
+
+def _call_released(state: RunState, event: ev.CallReleased) -> RunState:
+    return _replace(state, ledger=state.ledger.release(event.call_id))
+
+
+def _call_lost(state: RunState, event: ev.CallLost) -> RunState:
+    lost = state.ledger.reservations.get(event.call_id)
+    return state if lost is None else _book(state, lost.task_id, event.call_id, lost.scopes, lost.as_spend)
+
+
+def _book(state: RunState, task_id: str, call_id: str, scopes: tuple[str, ...], spend: Spend) -> RunState:
+    """Settle a call: its reservation is let go, what it used is on the accounts and with its task, if that still is."""
+    booked = _replace(state, ledger=state.ledger.release(call_id).spend(scopes, spend))
+    known = state.tasks.get(task_id)
+    if known is None:
+        return booked
+    return _put(booked, _replace(known, spend=known.spend + spend, **_GOING_ON))
 
 
 def _waiting(state: RunState, event: ev.TaskWaiting) -> RunState:
@@ -272,7 +295,7 @@ def _outcome(status: TaskStatus) -> Callable[[RunState, ev.TaskCompleted | ev.Ta
                 need="",
                 comment="",
                 draft="",
-                retry_at=None,
+                **_GOING_ON,
                 last_error=event.result.error,
             ),
         )
@@ -283,13 +306,13 @@ def _outcome(status: TaskStatus) -> Callable[[RunState, ev.TaskCompleted | ev.Ta
 def _cancelled(state: RunState, event: ev.TaskCancelled) -> RunState:
     known = _check(state, event, event.task_id)
     return _put(
-        state, _replace(known, status=TaskStatus.CANCELLED, ended_at=event.at, result=None, need="", retry_at=None)
+        state, _replace(known, status=TaskStatus.CANCELLED, ended_at=event.at, result=None, need="", **_GOING_ON)
     )
 
 
 def _interrupted(state: RunState, event: ev.TaskInterrupted) -> RunState:
     known = _check(state, event, event.task_id)
-    return _put(state, _replace(known, status=TaskStatus.PENDING, retry_at=None))
+    return _put(state, _replace(known, status=TaskStatus.PENDING, **_GOING_ON))
 
 
 def _rejected(state: RunState, event: ev.TaskRejected) -> RunState:
@@ -326,7 +349,11 @@ _APPLY: dict[type, Callable[[RunState, Any], RunState]] = {
     ev.TaskRemoved: _removed,
     ev.TaskStarted: _started,
     ev.TaskRetrying: _retrying,
+    ev.TaskParked: _parked,
+    ev.CallReserved: _call_reserved,
     ev.CallFinished: _call_finished,
+    ev.CallReleased: _call_released,
+    ev.CallLost: _call_lost,
     ev.TaskWaiting: _waiting,
     ev.TaskCompleted: _outcome(TaskStatus.COMPLETED),
     ev.TaskFailed: _outcome(TaskStatus.FAILED),

@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestration.run_state import NO_SPEND, RunState, Spend, blocked_tasks
+from orchestration.ledger import NO_SPEND, Spend
+from orchestration.run_state import RunState, blocked_tasks
 from orchestration.task import ExecutionResult, TaskStatus
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 from orchestration import events as ev
-from orchestration.run_state import RunState, Spend, TaskState, apply, blocked_tasks
+from orchestration.run_state import RunState, TaskState, apply, blocked_tasks
 from orchestration.task import AgentTask, TaskStatus
 from orchestration.views import wording
 from orchestration.views.tree import grow
@@ -19,6 +19,8 @@ from orchestration.views.tree import grow
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
+
+    from orchestration.ledger import Spend
 
 __all__ = ["ProjectView", "TaskRow", "as_if_interrupted", "reason_blocked", "view", "with_new_tasks"]
 

@@ -8,7 +8,8 @@ from orchestration.journal import now
 from orchestration.views.model import TaskRow, view
 
 if TYPE_CHECKING:
-    from orchestration.run_state import RunState, Spend
+    from orchestration.ledger import Spend
+    from orchestration.run_state import RunState
     from orchestration.views.summary import Ending
 
 __all__ = ["project_document", "run_document", "spend_document"]

@@ -16,7 +16,7 @@ from orchestration.views import wording
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestration.run_state import Spend
+    from orchestration.ledger import Spend
     from orchestration.views.model import ProjectView, TaskRow
 
 __all__ = ["Cell", "columns", "counts_line", "task_lines", "totals_line"]

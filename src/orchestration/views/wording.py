@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orchestration.task import TaskStatus
 
 if TYPE_CHECKING:
-    from orchestration.run_state import Spend
+    from orchestration.ledger import Spend
 
 __all__ = [
     "ASCII_SYMBOLS",

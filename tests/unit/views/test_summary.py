@@ -3,7 +3,8 @@
 import pytest
 
 from orchestration.orchestrator import Totals
-from orchestration.run_state import RunState, Spend
+from orchestration.ledger import Spend
+from orchestration.run_state import RunState
 from orchestration.task import FailureKind
 from orchestration.views.advice import next_step
 from orchestration.views.summary import Ending, problem_lines, summary_lines, waiting_lines

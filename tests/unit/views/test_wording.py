@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 from rich.cells import cell_len
 
-from orchestration.run_state import Spend
+from orchestration.ledger import Spend
 from orchestration.task import TaskStatus
 from orchestration.views import wording
 
