@@ -201,7 +201,7 @@ class _Run:
         )
 
     def _finish(self, state: RunState, ending: Ending) -> int:
-        code = _EXIT_CODES[ending.status]
+        code = _EXIT_CODES.get(ending.status, 1)
         if ending.problems and code == 0:
             code = 1
         if self._options.as_json:
