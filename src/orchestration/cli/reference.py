@@ -84,11 +84,11 @@ def _statuses() -> str:
 
 
 def _help(name: str | None) -> str:
-    context = click.Context(orchestrate, info_name="orchestrate", terminal_width=_WIDTH, max_content_width=_WIDTH)
+    settings = {**orchestrate.context_settings, "terminal_width": _WIDTH, "max_content_width": _WIDTH}
+    context = click.Context(orchestrate, info_name="orchestrate", **settings)
     command: click.Command = orchestrate
     if name is not None:
         found = orchestrate.get_command(context, name)
         assert found is not None  # noqa: S101 -- SECTIONS and the table of commands name the same
-        command = found
-        context = click.Context(found, info_name=name, parent=context, terminal_width=_WIDTH, max_content_width=_WIDTH)
+        command, context = found, click.Context(found, info_name=name, parent=context, **settings)
     return f"```text\n{command.get_help(context)}\n```\n"

@@ -60,7 +60,8 @@ def frame(state: RunState, at: datetime, *, width: int, height: int, ascii_only:
     if seen.hidden:
         lines.append(Text(f"... and {seen.hidden:,} more", "dim"))
     lines.append(table.counts_line(seen, ascii_only=ascii_only))
-    lines.append(table.totals_line(seen.spend, seen.elapsed_s, what="so far:", ascii_only=ascii_only))
+    if seen.elapsed_s is not None:
+        lines.append(table.totals_line(seen.spend, seen.elapsed_s, what="so far:", ascii_only=ascii_only))
     if hint:
         lines.append(Text(hint, "dim"))
     for line in lines:  # one that wrapped would push the first ones off the screen
