@@ -18,7 +18,7 @@ from orchestration.task import AgentTask, TaskPriority
 
 # The first example loads the parsers, which takes longer than any deadline.
 USUAL = settings(deadline=None)
-MORE = settings(deadline=None, max_examples=300)
+MORE = settings(deadline=None, max_examples=200)
 
 # Without three characters that the dumper of `as_block_yaml` takes for line breaks; the unit tests have them.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\x85\u2028\u2029"), max_size=40)

@@ -293,8 +293,8 @@ tasks: {a: {}}
 
 def test_unknown_and_missing_variables_are_all_told(load):
     project = load(
-        "variables: {topic: {description: Subject}, audience: {}}\ndefault_agent: me\nagents: {me: {type: human}}\n"
-        "tasks: {a: {}}\n"
+        'variables: {topic: {description: "Sub\\nject"}, audience: {}}\ndefault_agent: me\n'
+        "agents: {me: {type: human}}\ntasks: {a: {}}\n"
     )
     with pytest.raises(ProjectFileError) as caught:
         resolve_variables(project, {"topik": "x", "zzz": "y"})
@@ -302,7 +302,7 @@ def test_unknown_and_missing_variables_are_all_told(load):
     assert caught.value.problems == (
         f"{name}: variables: 'topik' is not declared; did you mean 'topic'?",
         f"{name}: variables: 'zzz' is not declared; declared: 'topic', 'audience'",
-        f"{name}: variables.topic: has no value (Subject); give one as topic=VALUE, or a default in the file",
+        f"{name}: variables.topic: has no value (Sub ject); give one as topic=VALUE, or a default in the file",
         f"{name}: variables.audience: has no value; give one as audience=VALUE, or a default in the file",
     )
 

@@ -39,6 +39,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         (b"a: @x\n", "f.yaml:1:4: found character '@' that cannot start any token; put the value in quotes"),
         (b"--- \na: 1\n---\nb: 2\n", "f.yaml:3:1: a second YAML document begins; a project is one document"),
         (b"a: *b\n", "f.yaml:1:4: alias '*b' has no anchor '&b' before it"),
+        ("a: *\u200b".encode(), "f.yaml:1:4: alias '*\\u200b' has no anchor '&\\u200b' before it"),
         (b"a: &b [1, {c: *b}]\n", "f.yaml:1:15: alias '*b' stands inside of its own anchor, so it would never end"),
         (b'a: 1\nb: "\\UFFFFFFFF"\n', "f.yaml:2:1: a character escape that names no character"),
         (b"%FOO\n%YAML 9.9\n---\na: 1\n", "f.yaml:2:1: not YAML: found incompatible YAML document"),

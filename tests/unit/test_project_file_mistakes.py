@@ -259,7 +259,19 @@ def test_a_path_that_no_file_can_have_is_told(mistakes, tmp_path, path):
     (tmp_path / "loop").symlink_to("loop")
     (line,) = mistakes(f"{HEAD}  a: {{prompt_file: {path}}}\n")
     assert line.startswith(f"4:20: tasks.a.prompt_file: '{path[:57]}'")
-    assert " cannot be a file: " in line
+    assert " cannot be a file: " in line or " does not exist; " in line  # a circle of links, from Python 3.13 on
+
+
+def test_control_characters_do_not_reach_the_terminal(mistakes):
+    (name, circle) = mistakes(HEAD + '  "a\\n\\e[31mb": {dependencies: ["a\\n\\e[31mb"]}\n')
+    assert "task id 'a\\n\\x1b[31mb' is not usable" in name
+    assert "circle: a\\n\\x1b[31mb -> a\\n\\x1b[31mb" in circle
+
+
+def test_of_many_circles_the_first_are_told(mistakes):
+    found = mistakes(HEAD + "".join(f"  t{number}: {{dependencies: [t{number}]}}\n" for number in range(12)))
+    assert len(found) == 10
+    assert all("in a circle" in line for line in found)
 
 
 def test_an_agent_name_that_is_no_name_is_told(mistakes):

@@ -28,6 +28,21 @@ def test_the_schema_is_a_valid_json_schema():
     Draft202012Validator.check_schema(json_schema())
 
 
+def patterns(value):
+    for key, child in value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else []):
+        if key == "pattern":
+            yield child
+        else:
+            yield from patterns(child)
+
+
+def test_patterns_mean_the_same_in_editors_as_in_python():
+    """JavaScript takes `\\Z` for a Z, and knows no `(?P<name>...)`."""
+    found = [*patterns(json_schema())]
+    assert len(found) == 4
+    assert not [pattern for pattern in found if any(part in pattern for part in (r"\A", r"\Z", "(?P"))]
+
+
 def test_each_call_returns_a_schema_of_its_own():
     json_schema()["properties"].clear()
     assert json_schema()["properties"]

@@ -18,6 +18,7 @@ SCOPE = Scope(
 @pytest.mark.parametrize(
     "source",
     [
+        "{{ 2 - 1 }} {{ tasks.outline.data - 1 }} {{ tasks.outline - tasks.outline }}",
         "no template: } { vars.nope",
         "{{ tasks.outline.output }} {{ tasks['word-count'].data.x.y[0] }} {{ tasks['1'].output | upper }}",
         "{{ tasks.outline }} {{ tasks['outline']['data'] }} {{ tasks.outline.output.upper().nope }}",

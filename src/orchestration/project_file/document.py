@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestration.errors import ProjectFileError
 from orchestration.project_file.nodes import LINE_BREAK, Mark, Node, compose, resolve
-from orchestration.project_file.wording import Keys, shown, spell
+from orchestration.project_file.wording import Keys, printable, shown, spell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,7 +84,7 @@ class Document:
 
     def describe(self, problem: Problem) -> str:
         """Return the problem as one line: `file:line:column: path: text`."""
-        return f"{self.name}:{problem.mark.line}:{problem.mark.column}: {problem.text}"
+        return f"{self.name}:{problem.mark.line}:{problem.mark.column}: {printable(problem.text)}"
 
     def _problem(self, mark: Mark, keys: Keys, message: str) -> Problem:
         return Problem(mark=mark, keys=tuple(map(str, keys)), text=_with_path(keys, message))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestration.errors import ProjectFileError
-from orchestration.project_file.wording import shown
+from orchestration.project_file.wording import printable, shown
 
 if TYPE_CHECKING:
     from ruamel.yaml.error import YAMLError
@@ -165,7 +165,7 @@ class _Tree:
 
     def refuse(self, mark: Mark, message: str) -> ProjectFileError:
         """Return the one-line error for what makes the rest of the file unreadable."""
-        return ProjectFileError([f"{self._name}:{mark.line}:{mark.column}: {message}"])
+        return _refusal(self._name, mark, message)
 
 
 def _mark(mark: Any) -> Mark:
@@ -269,7 +269,11 @@ def _syntax_error(exc: YAMLError, text: str, name: str) -> ProjectFileError:
     line = LINE_BREAK.split(text)[where.line - 1 : where.line]
     if line and re.search(r"[:-]\s+\{[{%]", line[0]):
         message += "; a value that begins with '{{' must be in quotes"
-    return ProjectFileError([f"{name}:{where.line}:{where.column}: {message}"])
+    return _refusal(name, where, message)
+
+
+def _refusal(name: str, mark: Mark, message: str) -> ProjectFileError:
+    return ProjectFileError([f"{name}:{mark.line}:{mark.column}: {printable(message)}"])
 
 
 def _mark_at(text: str, position: int) -> Mark:

@@ -78,7 +78,7 @@ def _unknown(project: ProjectFile, name: str, declared: Mapping[str, Variable]) 
 
 
 def _missing(project: ProjectFile, variable: Variable) -> str:
-    meaning = f" ({variable.description})" if variable.description else ""
+    meaning = f" ({' '.join(variable.description.split())})" if variable.description else ""
     return (
         f"{project.path}: variables.{variable.name}: has no value{meaning}; give one as {variable.name}=VALUE, "
         "or a default in the file"

@@ -15,6 +15,9 @@ __all__ = ["AGENT_TYPES", "agent_types_of", "json_schema"]
 
 _Schema = dict[str, Any]
 
+# The end of a text in both Python, where `$` alone lets a line break follow, and JavaScript, which editors use.
+_END = r"$(?!\n)"
+
 AGENT_TYPES = tuple(kind.value for kind in AgentType)
 _MODELS = tuple(kind for kind in AGENT_TYPES if kind in LLM_TYPES)
 
@@ -84,7 +87,7 @@ def _top_level() -> _Schema:
             "description": "Values that prompts use as `vars.<name>` and that a run may replace. The value here is the "
             "default; a mapping says more.",
             "propertyNames": {
-                "pattern": r"^[A-Za-z_][A-Za-z0-9_]*\Z",
+                "pattern": rf"^[A-Za-z_][A-Za-z0-9_]*{_END}",
                 "errorMessage": "expected a variable's name: letters, digits and _, not starting with a digit",
             },
             "additionalProperties": {"$ref": "#/$defs/variable"},
@@ -193,7 +196,7 @@ def _agent_model() -> _Schema:
         },
         "api_key_env": {
             "type": "string",
-            "pattern": r"^[A-Za-z_][A-Za-z0-9_]*\Z",
+            "pattern": rf"^[A-Za-z_][A-Za-z0-9_]*{_END}",
             # A person who misreads this key puts a secret here; `writeOnly` keeps the value out of messages.
             "writeOnly": True,
             "description": "Name of the environment variable that holds the key. Never the key itself.",
@@ -227,7 +230,7 @@ def _agent_program() -> _Schema:
         | {"minItems": 1},
         "function": {
             "type": "string",
-            "pattern": r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*\Z",
+            "pattern": r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*" + _END,
             "description": "What a `python` agent calls. The module is found in the project's folder or among those "
             "installed.",
             "errorMessage": "expected module:function, such as steps:count_words",

@@ -21,6 +21,7 @@ __all__ = ["Finding", "Scope", "find_mistakes"]
 # Names that Jinja2 gives to some places of a template by itself.
 _BUILT_IN = frozenset({"loop", "caller", "varargs", "kwargs", "self", "super"})
 _MAPPING_METHODS = frozenset({"items", "keys", "values", "get"})
+_JOINTS = frozenset("-.:@+")  # what an id may hold that a name in an expression may not
 _RESULT_FIELDS = ("output", "data")
 _KNOWN = {
     "tasks": "tasks.<id>.output and tasks.<id>.data, the results of the task's dependencies",
@@ -162,20 +163,17 @@ class _Reader:
         known = f"; it depends on {one_of(scope.dependencies)}" if scope.dependencies else "; it depends on none"
         return f"there is no task {shown(key)}{near or known}"
 
-    def _dashed(self, key: object) -> str:
+    def _dashed(self, key: str) -> str:
         """Return the id of which `tasks.<key>` is only the beginning, as `tasks.my` of `tasks.my-id`."""
-        size = len(key) if isinstance(key, str) else 0
-        ids = (
-            name for name in self._scope.tasks if name.startswith(str(key)) and name[size : size + 1] in set("-.:@+")
-        )
-        return next(ids, "") if size else ""
+        longer = (name for name in self._scope.tasks if name.startswith(key))
+        return next((name for name in longer if name[len(key) : len(key) + 1] in _JOINTS), "")
 
     def _rest_of_dashed(self, node: nodes.Node) -> list[nodes.Name]:
         """Return the names that are the second half of an id with a dash, which reads as a subtraction."""
         if not isinstance(node, self._nodes.Sub):
             return []
         key = self._key_of(node.left, "tasks")
-        if key is None or key in self._scope.tasks or not self._dashed(key):
+        if not isinstance(key, str) or key in self._scope.tasks or not self._dashed(key):
             return []
         return [
             name for name in (node.right, *node.right.find_all(self._nodes.Node)) if isinstance(name, self._nodes.Name)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from orchestration.project_file.content import Content, Entry
     from orchestration.project_file.document import Problem
-    from orchestration.project_file.wording import Keys
 
 __all__ = ["TaskTexts", "read_texts"]
 
@@ -94,7 +93,7 @@ def _schema(content: Content, entry: Entry, problems: list[Problem]) -> Mapping[
     if isinstance(given, str):
         where, message = keys, f"{given!r} is not a valid JSON Schema: at {fault.path}: {fault.message}"
     else:
-        where, message = _deepest(content, keys, fault.keys), f"not a valid JSON Schema: {fault.message}"
+        where, message = (*keys, *fault.keys), f"not a valid JSON Schema: {fault.message}"
     problems.append(content.document.at_value(where, message))
     return None
 
@@ -115,10 +114,3 @@ def _read_schema(content: Content, path: str) -> dict[str, Any]:
     if not isinstance(schema, dict):
         raise NamedFileError(f"{path!r} holds {shown(schema)}; expected a JSON Schema such as {{'type': 'object'}}")
     return schema
-
-
-def _deepest(content: Content, base: Keys, keys: Keys) -> Keys:
-    """Return the path into the schema as far as the document knows it."""
-    while keys and (*base, *keys) not in content.document.places:
-        keys = keys[:-1]
-    return (*base, *keys)

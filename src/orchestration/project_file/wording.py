@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-__all__ = ["Keys", "did_you_mean", "one_of", "shown", "spell"]
+__all__ = ["Keys", "did_you_mean", "one_of", "printable", "shown", "spell"]
 
 Keys = tuple[str | int, ...]
 """Where a value stands in the file: the keys and list positions that lead to it."""
@@ -49,6 +49,11 @@ def shown(value: object) -> str:
     if isinstance(value, str) and len(value) > _SHOWN_MAX:
         return repr(value[: _SHOWN_MAX - 3]) + "..."
     return repr(value)
+
+
+def printable(text: str) -> str:
+    """Return a text that stays on its line and does nothing to a terminal, whatever of the file is in it."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def one_of(names: Iterable[str]) -> str:
