@@ -33,7 +33,7 @@ _NEXT = {
 def next_step(known: TaskState) -> str:
     """Return what to do about a failed task before running again."""
     kind = known.result.failure_kind if known.result else None
-    return _NEXT[kind] if kind else ""
+    return _NEXT.get(kind, "") if kind else ""
 
 
 def person_steps(known: TaskState, command: Callable[..., str]) -> list[str]:

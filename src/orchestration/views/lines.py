@@ -76,6 +76,11 @@ def _retrying(event: ev.TaskRetrying, _known: TaskState | None) -> list[str]:
     return [event.task_id, "running", wait, f"{event.kind.value}: {wording.one_line(event.error)}"]
 
 
+def _parked(event: ev.TaskParked, _known: TaskState | None) -> list[str]:
+    until = f"until {event.until.astimezone():%H:%M:%S}" if event.until else ""
+    return [event.task_id, "parked", until, f"{event.kind.value}: {wording.one_line(event.reason)}"]
+
+
 def _waiting(event: ev.TaskWaiting, command: Command) -> list[str]:
     need = "your approval of its draft" if event.need == "approval" else "your answer"
     return [event.task_id, wording.WORDS[TaskStatus.WAITING], f"{need}: {command('show', event.task_id)}"]
@@ -119,6 +124,7 @@ def _reset(event: ev.TaskReset, _known: TaskState | None) -> list[str]:
 _LINES: dict[type, Callable[..., list[str]]] = {
     ev.TaskStarted: _started,
     ev.TaskRetrying: _retrying,
+    ev.TaskParked: _parked,
     ev.TaskCompleted: _completed,
     ev.TaskFailed: _failed,
     ev.TaskCancelled: _simple("cancelled"),

@@ -182,6 +182,9 @@ def _is_completed(state: RunState, task_id: str) -> bool:
 
 
 def _running_note(_state: RunState, known: TaskState, now: datetime) -> str:
+    if known.parked:
+        wait = wording.duration((known.parked_until - now).total_seconds()) if known.parked_until else ""
+        return f"parked{f' for {wait}' if wait else ''}: {wording.one_line(known.parked)}"
     if known.retry_at is None:
         return ""
     error = wording.one_line(known.last_error)

@@ -111,6 +111,9 @@ def _headline(seen: ProjectView, ending: Ending, command: Command) -> Text:
                 f"Nothing more can run until you decide: {wording.count(waiting, 'task')} {wait} for you.",
                 "bold yellow",
             )
+        case "over_budget":
+            tasks = wording.count(left, "task")
+            return Text(f"The budget is used up: {tasks} left. Raise it, then: {command('run')}", "bold yellow")
         case "failed":
             return Text.assemble(("The run failed: ", "bold red"), table.counts_line(seen))
         case _:

@@ -25,6 +25,11 @@ def test_every_change_of_a_task_has_a_line(history):
     assert said(history.start("a", agent="ann")) == "a  running  ann"
     history.add(ev.TaskRetrying, task_id="a", attempt=2, kind=FailureKind.RATE_LIMIT, error="slow\ndown", delay_s=4)
     assert said(history) == "a  running  attempt 2 in 4.0 s  rate_limit: slow down"
+    until = history.at.astimezone()
+    history.add(ev.TaskParked, task_id="a", kind=FailureKind.QUOTA, reason="no money", until=history.at, after_s=0)
+    assert said(history) == f"a  parked  until {until:%H:%M:%S}  quota: no money"
+    history.add(ev.TaskParked, task_id="a", kind=FailureKind.QUOTA, reason="no money", after_s=0)
+    assert said(history) == "a  parked  quota: no money"
     assert said(history.call("a", input_tokens=1000, output_tokens=234, cost_usd="0.0123")) == ""
     assert said(history.complete("a")) == "a  done  3.0 s  1.2k tokens  $0.0123"
     assert said(history.add(ev.TaskReset, task_ids=("a",), reason="reset")) == "a  pending again  reset"

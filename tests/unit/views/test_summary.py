@@ -2,8 +2,8 @@
 
 import pytest
 
-from orchestration.orchestrator import Totals
 from orchestration.ledger import Spend
+from orchestration.orchestrator import Totals
 from orchestration.run_state import RunState
 from orchestration.task import FailureKind
 from orchestration.views.advice import next_step
@@ -36,6 +36,11 @@ def test_what_a_run_spent_is_told_apart_from_what_all_runs_did(history):
     assert "this run:  2.0 s  1 model call  5 tokens (5 in, 0 out)  $0" in lines
     assert "in all:  2 model calls  15 tokens (15 in, 0 out)  $0.2000" in lines
     assert "Stopped before the end: 1 task left. Go on with: orchestrate run" in lines
+
+
+def test_a_used_up_budget_is_no_failure_and_says_what_to_do(history):
+    says = "The budget is used up: 1 task left. Raise it, then: orchestrate run"
+    assert says in lines_of(history.task("a").state, "over_budget")
 
 
 def test_problems_beside_the_tasks_are_told(history):
