@@ -19,6 +19,8 @@ LlmError                    kind
 from enum import StrEnum
 from typing import ClassVar
 
+from llm_abstractions.rate_limits import RateLimits
+
 __all__ = [
     "ERRORS_BY_KIND",
     "AuthError",
@@ -58,8 +60,8 @@ class FailureKind(StrEnum):
 class LlmError(Exception):
     """A model call that failed, with what a caller can act on.
 
-    `retry_after_s` is the provider's own wish, if it sent one. `answer` is what had arrived when the call failed: a
-    `Completion` with its usage when the provider will bill for it, else None.
+    `retry_after_s` is the provider's own wish, if it sent one, `rate_limits` what it said of its limits. `answer` is
+    what had arrived when the call failed: a `Completion` with its usage when the provider will bill for it, else None.
     """
 
     kind: ClassVar[FailureKind]
@@ -74,6 +76,7 @@ class LlmError(Exception):
         request_id: str | None = None,
         retry_after_s: float | None = None,
         answer: str | None = None,
+        rate_limits: RateLimits | None = None,
     ) -> None:
         super().__init__(message)
         self.provider = provider
@@ -82,6 +85,7 @@ class LlmError(Exception):
         self.request_id = request_id
         self.retry_after_s = retry_after_s
         self.answer = answer
+        self.rate_limits = rate_limits
 
 
 class RateLimitError(LlmError):

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Self, TypedDict
 
+from llm_abstractions.rate_limits import RateLimits
+
 __all__ = ["Completion", "FinishReason", "Message", "Outcome", "Role", "Usage"]
 
 Role = Literal["system", "user", "assistant"]
@@ -68,22 +70,24 @@ class Outcome:
     model: str = ""
     request_id: str | None = None
     explanation: str = ""
+    rate_limits: RateLimits | None = None
 
 
 class Completion(str):
     """An answer: the text itself, which also says what it cost and how it ended.
 
     `finish_reason` is `LENGTH` when `max_tokens` cut the text; the caller decides what that means. `model` is the one
-    that answered, as the provider names it.
+    that answered, as the provider names it. `rate_limits` is what the response said of the provider's limits.
     """
 
-    __slots__ = ("finish_reason", "model", "provider", "request_id", "usage")
+    __slots__ = ("finish_reason", "model", "provider", "rate_limits", "request_id", "usage")
 
     usage: Usage
     model: str
     provider: str
     finish_reason: FinishReason
     request_id: str | None
+    rate_limits: RateLimits | None
 
     def __new__(
         cls,
@@ -94,6 +98,7 @@ class Completion(str):
         provider: str = "",
         finish_reason: FinishReason = FinishReason.STOP,
         request_id: str | None = None,
+        rate_limits: RateLimits | None = None,
     ) -> Self:
         """Make an answer; without more than its text, one that ended by itself and cost nothing."""
         completion = super().__new__(cls, text)
@@ -102,4 +107,5 @@ class Completion(str):
         completion.provider = provider
         completion.finish_reason = finish_reason
         completion.request_id = request_id
+        completion.rate_limits = rate_limits
         return completion
