@@ -29,10 +29,11 @@ demo: $(UV)
 	@echo "setting up: packages and a 135M-parameter model (about 130 MB, once)"
 	@$(SYNC) --no-default-groups --extra local --group model
 	@$(RUN)/orchestrate demo
+	@echo "To type these commands as they stand: . $(RUN)/activate"
 
 test: dev
 	@rm -f .coverage .coverage.*
-	@$(RUN)/pytest -n 2 --dist loadgroup --cov --cov-report= $(PYTEST_ARGS)
+	@$(RUN)/pytest -n 2 --dist loadfile --cov --cov-report= $(PYTEST_ARGS)
 	@$(RUN)/coverage combine --quiet 2>/dev/null || true
 	@$(RUN)/coverage report
 
