@@ -79,7 +79,7 @@ class Definition:
 
     def edges(self) -> dict[str, tuple[str, ...]]:
         """Return id -> the ids it depends on, for every task."""
-        return {name: known.task.dependencies for name, known in self._journal.state.tasks.items()}
+        return {known.task.task_id: known.task.dependencies for known in self._journal.state.unordered()}
 
     def _replace(self, known: TaskState, task: AgentTask) -> None:
         task_id = task.task_id

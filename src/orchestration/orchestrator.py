@@ -338,7 +338,7 @@ class ProjectOrchestrator:
         """Write what is queued and close everything the project owns; calling it twice is fine."""
         try:
             if self._journal.is_open:  # a person's answer may have come after the last run
-                await self._outputs.restore(self._journal.state.tasks.values())
+                await self._outputs.restore(self._journal.state.unordered())
             if self._own_executor is not None:
                 await self._own_executor.aclose()
         finally:
@@ -371,9 +371,9 @@ class ProjectOrchestrator:
         self._outputs.problems.clear()
         try:
             self._retry_stopped()
-            await self._outputs.restore(self._journal.state.tasks.values())
+            await self._outputs.restore(self._journal.state.unordered())
             status = await workflow.run()
-            await self._outputs.restore(self._journal.state.tasks.values())  # of what was completed by hand meanwhile
+            await self._outputs.restore(self._journal.state.unordered())  # of what was completed by hand meanwhile
         except asyncio.CancelledError:
             with contextlib.suppress(StoreError):  # the cancellation must go on; closing tells what is not stored
                 self._journal.record(ev.RunEnded(at=now(), run_id=run_id, status="interrupted"))

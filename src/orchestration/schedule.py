@@ -59,7 +59,7 @@ class Schedule:
     def take(self, state: RunState, has_slot: Callable[[str | None], bool]) -> str | None:
         """Remove and return the next task whose agent has a slot; None when there is none.
 
-        `has_slot` is asked once per agent with ready tasks; None stands for tasks that name no agent.
+        `has_slot` is asked at most once per agent with ready tasks; None stands for tasks that name no agent.
         """
         if self._is_stale:
             self._build(state)
@@ -78,10 +78,11 @@ class Schedule:
     def _build(self, state: RunState) -> None:
         self._is_stale = False
         self._ready, self._heaps, self._missing = {}, {}, {}
-        self._dependents = graph.dependents({name: known.task.dependencies for name, known in state.tasks.items()})
-        for task_id, known in state.tasks.items():
+        tasks = state.ordered()
+        self._dependents = graph.dependents({known.task.task_id: known.task.dependencies for known in tasks})
+        for known in tasks:
             missing = sum(not _is_completed(state, name) for name in known.task.dependencies)
-            self._missing[task_id] = missing
+            self._missing[known.task.task_id] = missing
             if missing == 0 and known.status is TaskStatus.PENDING:
                 self._add(known)
 

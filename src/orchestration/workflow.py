@@ -155,7 +155,7 @@ class Workflow:
     def _status(self, state: RunState) -> ev.RunStatus:
         if self._is_cancelled:
             return "cancelled"
-        counts = Counter(known.status for known in state.tasks.values())
+        counts = Counter(known.status for known in state.unordered())
         if self._is_stopping and self._journal.ready():
             return "interrupted"
         if counts[TaskStatus.FAILED] or counts[TaskStatus.CANCELLED]:

@@ -56,7 +56,7 @@ def results_of(state: RunState, returned: Mapping[str, ExecutionResult]) -> dict
 
 def totals_of(before: RunState, after: RunState, duration_s: float) -> Totals:
     """Count the tasks by status and what was spent between two states."""
-    counts = Counter(known.status for known in after.tasks.values())
+    counts = Counter(known.status for known in after.unordered())
     blocked = len(blocked_tasks(after))
     counts[TaskStatus.PENDING] -= blocked
     counts[TaskStatus.BLOCKED] = blocked

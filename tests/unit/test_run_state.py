@@ -158,3 +158,13 @@ def test_blocked_is_what_waits_behind_a_failure_and_nothing_else():
     assert not is_blocked(state, "nobody")
     state = apply(state, ev.TaskCompleted(at=AT, task_id="b", result=DONE))
     assert blocked_tasks(state) == frozenset()
+
+
+def test_all_tasks_are_there_without_an_order_and_in_the_order_they_were_added():
+    names = [f"task-{number}" for number in range(100)]
+    state = fold(ev.TaskAdded(at=AT, task=AgentTask(name, name)) for name in names)
+
+    assert [known.task.task_id for known in state.ordered()] == names
+    assert {known.task.task_id: known for known in state.unordered()} == dict(state.tasks)
+    assert len(state.unordered()) == len(names)
+    assert RunState().unordered() == []

@@ -113,7 +113,7 @@ def _run_sentence(place: Place, snapshot: Snapshot) -> str:
     state = snapshot.state
     if snapshot.pid is not None:
         return f"It is running now, in process {snapshot.pid}."
-    open_tasks = any(known.status is not TaskStatus.COMPLETED for known in state.tasks.values())
+    open_tasks = any(known.status is not TaskStatus.COMPLETED for known in state.unordered())
     if not state.run_id:
         return f"It has not run yet. Start with: {place.command('run')}"
     when = f"{state.run_ended_at or state.run_started_at:%Y-%m-%d %H:%M} UTC"

@@ -192,7 +192,7 @@ class _Run:
                 unsubscribe()
 
     def _drain_message(self, state: RunState) -> str:
-        running = sum(known.status is TaskStatus.IN_PROGRESS for known in state.tasks.values())
+        running = sum(known.status is TaskStatus.IN_PROGRESS for known in state.unordered())
         if not running:
             return "stopping"
         return (

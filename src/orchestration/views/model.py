@@ -73,7 +73,7 @@ def view(state: RunState, now: datetime, *, rows_max: int | None = None) -> Proj
     When all fit, they come as a tree; else the most interesting ones, in the order added.
     """
     blocked = _blocked(state)
-    counts = Counter(known.status for known in state.tasks.values())
+    counts = Counter(known.status for known in state.unordered())
     if blocked:
         counts[TaskStatus.PENDING] -= len(blocked)
         counts[TaskStatus.BLOCKED] = len(blocked)
@@ -81,7 +81,7 @@ def view(state: RunState, now: datetime, *, rows_max: int | None = None) -> Proj
     if rows_max is None or total <= rows_max:
         shown = _as_tree(state)
     else:
-        chosen = nsmallest(rows_max, state.tasks.values(), key=_interest)
+        chosen = nsmallest(rows_max, state.unordered(), key=_interest)
         shown = [(known, "") for known in sorted(chosen, key=lambda known: known.position)]
     return ProjectView(
         rows=tuple(_row(state, known, now, guide=guide, blocked=blocked) for known, guide in shown),
@@ -95,7 +95,7 @@ def view(state: RunState, now: datetime, *, rows_max: int | None = None) -> Proj
 
 def as_if_interrupted(state: RunState, now: datetime) -> RunState:
     """Return the state as the next run will find it, when the process that had it open is gone."""
-    for known in state.tasks.values():
+    for known in state.unordered():
         if known.status is TaskStatus.IN_PROGRESS:
             state = apply(state, ev.TaskInterrupted(at=now, task_id=known.task.task_id))
     return state
@@ -127,7 +127,7 @@ def reason_blocked(state: RunState, task_id: str) -> TaskState | None:
 
 
 def _blocked(state: RunState) -> frozenset[str]:
-    if any(known.status in _STOPPED for known in state.tasks.values()):
+    if any(known.status in _STOPPED for known in state.unordered()):
         return blocked_tasks(state)
     return frozenset()
 
