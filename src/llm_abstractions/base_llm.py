@@ -44,6 +44,11 @@ class BaseLlm(ABC):
     on_text, extras.
     """
 
+    @property
+    def account(self) -> str:
+        """What the provider counts together, besides the model; holds no secret. Calls of one account share limits."""
+        return ""
+
     @abstractmethod
     async def generate_content_async(self, messages: Sequence[Message], **options: object) -> str:
         """Return the answer to `messages`, a list of `{"role", "content"}`.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from llm_abstractions.errors import ERRORS_BY_KIND, FailureKind, LlmError
+from llm_abstractions.rate_limits import RateLimits, parse_rate_limits
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -99,6 +100,7 @@ class Failure:
     codes: tuple[str, ...] = ()
     request_id: str | None = None
     retry_after_s: float | None = None
+    rate_limits: RateLimits | None = None
 
 
 def kind_of(failure: Failure) -> FailureKind:
@@ -145,6 +147,7 @@ def error_from(failure: Failure, *, provider: str, model: str, advice: str = "",
         request_id=failure.request_id,
         retry_after_s=failure.retry_after_s,
         answer=answer,
+        rate_limits=failure.rate_limits,
     )
 
 
@@ -196,6 +199,7 @@ def read_status_error(exc: Exception, *codes: str | None) -> Failure:
         codes=tuple(code for code in named if not code.isdigit()),
         request_id=getattr(exc, "request_id", None),
         retry_after_s=parse_retry_after(response.headers) if response is not None else None,
+        rate_limits=parse_rate_limits(response.headers) if response is not None else None,
     )
 
 

@@ -70,8 +70,7 @@ def _quota(parts: Mapping[str, str], now: "datetime | None") -> Quota | None:
 
 
 def _reset_s(reset: str, now: "datetime | None") -> float | None:
-    duration_s = _duration_s(reset)
-    return _seconds_until(reset, now) if duration_s is None else duration_s
+    return _seconds_until(reset, now) if ":" in reset else _duration_s(reset)
 
 
 def _whole(value: str | None) -> int | None:

@@ -27,6 +27,7 @@ CONNECT_TIMEOUT_S = 30.0
 # Compatible servers without accounts want some key; this says plainly that there is none.
 _PLACEHOLDER_KEY = "not-needed"
 _MIN_SECRET_CHARS = 8
+_DIGEST_CHARS = 12
 _JSON_ADVICE = "Ask again, ask for it in the prompt as well, or use a model that keeps to json_schema"
 
 Answer = tuple[str, Outcome]
@@ -154,6 +155,15 @@ class SdkLlm(BaseLlm):
         return key
 
     @property
+    def account(self) -> str:
+        """What the provider counts together, besides the model: the server and the key. Holds no secret."""
+        from hashlib import sha256  # noqa: PLC0415 - a start without calls does not need it
+        from urllib.parse import urlsplit  # noqa: PLC0415 - as above
+
+        address = urlsplit(self.base_url).netloc if self.base_url else self.vendor.name
+        return f"{address}#{sha256(self._api_key.encode()).hexdigest()[:_DIGEST_CHARS]}"
+
+    @property
     def _client_key(self) -> tuple[object, ...]:
         return (self.vendor.name, self.base_url, self._api_key, tuple(sorted(self._headers.items())))
 
@@ -240,9 +250,11 @@ class SdkLlm(BaseLlm):
             provider=self.vendor.name,
             finish_reason=outcome.finish_reason or FinishReason.OTHER,
             request_id=outcome.request_id,
+            rate_limits=outcome.rate_limits,
         )
         failure = _unfinished(outcome, len(text)) or _not_json(text, outcome, request)
         if failure is not None:
+            failure = replace(failure, rate_limits=outcome.rate_limits)
             advice = _JSON_ADVICE if failure.kind is FailureKind.BAD_OUTPUT else ""
             raise self._error(failure, answer=completion, advice=advice)
         return completion

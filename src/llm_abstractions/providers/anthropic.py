@@ -1,12 +1,13 @@
 """Call Claude and every server that speaks the Anthropic Messages wire, by the official asynchronous SDK."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llm_abstractions.errors import FailureKind
 from llm_abstractions.failures import Failure, read_sdk_error, read_status_error
+from llm_abstractions.rate_limits import parse_rate_limits
 from llm_abstractions.request import CallRequest
 from llm_abstractions.sdk_llm import CONNECT_TIMEOUT_S, Answer, SdkLlm, count
 from llm_abstractions.types import FinishReason, Outcome, Usage
@@ -72,7 +73,8 @@ class AnthropicLlm(SdkLlm):
 
     async def _generate(self, request: CallRequest) -> Answer:
         client = await self._connect()
-        answer = await client.messages.create(**self._body(request), stream=False)
+        raw = await client.messages.with_raw_response.create(**self._body(request), stream=False)
+        answer = await raw.parse()
         blocks = getattr(answer, "content", None)  # a page of HTML arrives as a str
         if blocks is None:
             raise self._unreadable(answer)
@@ -81,8 +83,9 @@ class AnthropicLlm(SdkLlm):
             finish_reason=_finish_reason(answer.stop_reason),
             usage=_usage(answer.usage),
             model=answer.model or "",
-            request_id=answer._request_id,  # noqa: SLF001 - the SDK's documented name for it
+            request_id=raw.request_id,
             explanation=_explain(answer.stop_reason, details),
+            rate_limits=parse_rate_limits(raw.headers),
         )
         return "".join(block.text for block in blocks if block.type == "text"), outcome
 
@@ -94,7 +97,7 @@ class AnthropicLlm(SdkLlm):
             async for event in stream:
                 if text := seen.read(event):
                     yield text
-        yield seen.outcome(stream.response.headers.get("request-id"))
+        yield seen.outcome(stream.response.headers)
 
     def _body(self, request: CallRequest) -> dict[str, Any]:
         options = request.options
@@ -148,14 +151,15 @@ class _Seen:
         for name, path in _COUNTS.items():
             self._counts[name] = count(usage, *path) or self._counts[name]
 
-    def outcome(self, request_id: str | None) -> Outcome:
+    def outcome(self, headers: Mapping[str, str]) -> Outcome:
         """Return how the stream ended."""
         return Outcome(
             finish_reason=_finish_reason(self._reason),
             usage=_total(self._counts),
             model=self._model,
-            request_id=request_id,
+            request_id=headers.get("request-id"),
             explanation=_explain(self._reason, self._details),
+            rate_limits=parse_rate_limits(headers),
         )
 
 

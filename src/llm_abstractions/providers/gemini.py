@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from llm_abstractions.errors import FailureKind
 from llm_abstractions.failures import Failure, parse_retry_after, read_sdk_error
+from llm_abstractions.rate_limits import RateLimits, parse_rate_limits
 from llm_abstractions.request import CallRequest
 from llm_abstractions.sdk_llm import CONNECT_TIMEOUT_S, Answer, SdkLlm, count
 from llm_abstractions.types import FinishReason, Message, Outcome, Usage
@@ -139,11 +140,14 @@ class _Seen:
         self._usage = Usage()
         self._model = ""
         self._id: str | None = None
+        self._rate_limits: RateLimits | None = None
 
     def read(self, answer: "types.GenerateContentResponse") -> str:
         """Note what `answer` tells and return its text, without the model's thoughts."""
         self._model = answer.model_version or self._model
         self._id = answer.response_id or self._id
+        if self._rate_limits is None and answer.sdk_http_response is not None:
+            self._rate_limits = parse_rate_limits(answer.sdk_http_response.headers or {})
         if answer.usage_metadata is not None:
             self._usage = _usage(answer.usage_metadata)
         feedback = answer.prompt_feedback
@@ -169,6 +173,7 @@ class _Seen:
             model=self._model,
             request_id=self._id,
             explanation=self._explanation,
+            rate_limits=self._rate_limits,
         )
 
 
@@ -277,6 +282,7 @@ def _read_api_error(exc: "errors.APIError") -> Failure:
         codes=(*_reasons(details), *([exc.status] if exc.status else [])),
         request_id=headers.get("x-request-id"),
         retry_after_s=_retry_delay_s(details) if retry_after_s is None else retry_after_s,
+        rate_limits=parse_rate_limits(headers),
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from llm_abstractions.errors import FailureKind
 from llm_abstractions.failures import Failure, read_sdk_error, read_status_error
+from llm_abstractions.rate_limits import parse_rate_limits
 from llm_abstractions.request import CallRequest
 from llm_abstractions.sdk_llm import CONNECT_TIMEOUT_S, Answer, SdkLlm, count
 from llm_abstractions.types import FinishReason, Outcome, Usage
@@ -66,7 +67,8 @@ class OpenAILlm(SdkLlm):
 
     async def _generate(self, request: CallRequest) -> Answer:
         client = await self._connect()
-        answer = await client.chat.completions.create(**self._body(request), stream=False)
+        raw = await client.chat.completions.with_raw_response.create(**self._body(request), stream=False)
+        answer = raw.parse()
         choices = getattr(answer, "choices", None)  # a page of HTML arrives as a str
         if not choices:
             raise self._unreadable(answer)
@@ -75,8 +77,9 @@ class OpenAILlm(SdkLlm):
             finish_reason=FinishReason.REFUSAL if message.refusal else _finish_reason(reason),
             usage=_usage(answer.usage),
             model=answer.model or "",
-            request_id=answer._request_id,  # noqa: SLF001 - the SDK's documented name for it
+            request_id=raw.request_id,
             explanation=message.refusal or f"finish_reason {reason!r}",
+            rate_limits=parse_rate_limits(raw.headers),
         )
         return message.content or "", outcome
 
@@ -90,7 +93,7 @@ class OpenAILlm(SdkLlm):
             async for chunk in stream:
                 if text := seen.read(chunk):
                     yield text
-        yield seen.outcome(stream.response.headers.get("x-request-id"))
+        yield seen.outcome(stream.response.headers)
 
     def _body(self, request: CallRequest) -> dict[str, Any]:
         options = request.options
@@ -144,14 +147,15 @@ class _Seen:
                 text += choice.delta.content or ""
         return text
 
-    def outcome(self, request_id: str | None) -> Outcome:
+    def outcome(self, headers: Mapping[str, str]) -> Outcome:
         """Return how the stream ended."""
         return Outcome(
             finish_reason=FinishReason.REFUSAL if self._refusal else _finish_reason(self._reason),
             usage=self._usage,
             model=self._model,
-            request_id=request_id,
+            request_id=headers.get("x-request-id"),
             explanation=self._refusal or f"finish_reason {self._reason!r}",
+            rate_limits=parse_rate_limits(headers),
         )
 
 
