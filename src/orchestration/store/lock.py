@@ -63,16 +63,16 @@ class ProjectLock:
 
 def owner_pid(path: Path) -> int | None:
     """Return the process that holds the lock; None when nobody does."""
-    if _read_pid(path) is None:
-        return None  # released in order: not even the short shared lock below is needed
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
+    pid = _read_pid(path)
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if pid is not None:  # else it was released in order: not even a short shared lock is needed
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _read_pid(path)
+        return pid
     finally:
         os.close(fd)
     return None

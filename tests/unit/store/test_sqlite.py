@@ -193,6 +193,27 @@ async def test_a_fact_that_could_not_be_read_back_is_refused_and_takes_no_number
     await store.aclose()
 
 
+async def test_a_foreign_row_under_the_next_number_refuses_the_whole_batch_with_nothing_half_written(path, monkeypatch):
+    store = SqliteStore(path)
+    store.load()
+    go = threading.Event()
+    commit = store._commit
+    monkeypatch.setattr(store, "_commit", lambda batch: (go.wait(), commit(batch)))
+    with contextlib.closing(sqlite3.connect(path)) as foreign:
+        foreign.execute("INSERT INTO facts VALUES (3, 1, '{}')")
+        foreign.commit()
+    waits = [store.flushed(store.append(fact(number))) for number in range(5)]
+    go.set()
+    results = await asyncio.gather(*waits, return_exceptions=True)
+    assert "UNIQUE constraint failed: facts.seq" in str(results[-1])
+    assert not store._connection.in_transaction
+    with pytest.raises(StoreError, match="nothing was half-written"):
+        await store.aclose()
+    with contextlib.closing(sqlite3.connect(path)) as foreign:
+        kept = [seq for (seq,) in foreign.execute("SELECT seq FROM facts ORDER BY seq")]
+    assert kept in ([3], [1, 3])  # the first fact may have had a commit of its own
+
+
 # -- files of all kinds
 
 
@@ -419,6 +440,21 @@ async def test_a_folder_that_cannot_be_written_to_is_a_clear_error_and_can_still
         with pytest.raises(StoreError, match=r"make the folder writable|check the folder's permissions"):
             SqliteStore(folder / "facts.db").load()
         assert ids(event for _, event in read_facts(folder / "facts.db")) == ["t0", "t1", "t2"]
+
+
+async def test_a_log_left_behind_in_a_folder_that_is_now_sealed_is_a_clear_error(tmp_path):
+    folder = tmp_path / "sealed"
+    folder.mkdir()
+    with mounted(folder):
+        store = SqliteStore(folder / "facts.db")
+        store.load()
+        await store.flushed(store.append(fact(0)))
+        log = (folder / "facts.db-wal").read_bytes()
+        await store.aclose()
+        (folder / "facts.db-wal").write_bytes(log)
+        call("mount", "-o", "remount,ro", folder)
+        with pytest.raises(StoreError, match=r"cannot open .*facts\.db.*check the folder's permissions"):
+            read_facts(folder / "facts.db")
 
 
 # -- readers
