@@ -54,10 +54,9 @@ class Bucket:
         self._level = min(self.per_minute, self._level + (estimated - actual) * self._scale)
 
     def change(self, per_minute: float, now: float) -> None:
-        """Give the quota another size; what is used stays used."""
-        used = self.per_minute - self.level(now)
+        """Give the quota another size; it stays as full as it is, so that a small one does not wait for hours."""
+        self._level = self.level(now) * per_minute / self.per_minute
         self.per_minute = per_minute
-        self._level = per_minute - used
 
     def learn(self, quota: Quota, *, sent_at: float, before: float, since: float, now: float) -> None:
         """Take over what a provider says was left when it counted a call that was sent at `sent_at`.

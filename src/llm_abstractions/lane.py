@@ -20,27 +20,16 @@ from llm_abstractions.line import Line, Waiter
 from llm_abstractions.loop_clock import LoopClock
 from llm_abstractions.quotas import Amounts, LaneLimits, Quotas
 from llm_abstractions.rate_limits import RateLimits
+from llm_abstractions.recovery import Recovery
 from llm_abstractions.retry_budget import RetryBudget
 from llm_abstractions.types import Completion, Usage
 
 __all__ = ["Cost", "Lane", "LaneLimits", "LaneStatus", "Permit"]
 
-# However long a provider asks to wait, it is asked again after this; an account's quota states its own time.
-MAX_PAUSE_S = 120.0
-# Where the provider does not say how long: doubled with each refusal in a row.
-_FIRST_PAUSE_S, _LAST_PAUSE_S = 1.0, 2.5
-# So many refusals in a row, of single tries at the end, are no limit one could keep to. That is over when up to so
-# many tries at once have gone through.
-_STORM_REFUSALS, _STORM_PROBES = 3, 8
-# The same after server errors and broken connections. One of them is bad luck, this many in a row are an outage.
-OUTAGE_FAILURES = 2
-MAX_OUTAGE_PAUSE_S = 15.0
-_JITTER = 0.1
 # A timer may fire a rounding error early; a step in time this small still comes to an end on every clock.
 _MIN_TIMER_S = 1e-5
 _DURATION_WEIGHT = 0.2
-# These come with an answer that was paid for: the provider is well.
-_ANSWERED = frozenset({FailureKind.REFUSAL, FailureKind.TRUNCATED, FailureKind.BAD_OUTPUT})
+_TROUBLES = frozenset({FailureKind.OVERLOADED, FailureKind.CONNECTION, FailureKind.TIMEOUT})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,11 +119,12 @@ class Lane:
         self.name = name
         self.limits = LaneLimits()
         self._counts_cached = counts_cached
-        self._random = rng or random.Random()  # noqa: S311 - spreads calls in time, guards nothing
         self._clock = LoopClock()
         self._loop = 0
         self._line: Line[Permit] = Line()
         self._window = Window()
+        # S311: it spreads calls in time and guards nothing.
+        self._recovery = Recovery(self._window, rng or random.Random())  # noqa: S311
         self._quotas = Quotas()
         self._breaker = Breaker()
         self._retries = RetryBudget()
@@ -144,14 +134,6 @@ class Lane:
         self._granted = 0
         self._call_s: float | None = None  # how long a call takes, on average
         self._stopped: LlmError | None = None
-        self._paused_until = -inf
-        self._pause_reason = ""
-        self._refusals = 0  # episodes in a row
-        self._outages = 0  # the same
-        self._troubles = 0  # failures in a row
-        self._held_at = 0  # calls up to this number tell nothing new about the latest refusal or outage
-        self._probes: int | None = None  # how many may try while nobody knows whether it is over
-        self._probing = 0  # calls under way that were sent since
         self.change(limits or LaneLimits())
 
     # -- steering --------------------------------------------------------------------------------------------------
@@ -166,13 +148,11 @@ class Lane:
 
     def pause(self, seconds: float, reason: str) -> None:
         """Admit nobody for that long (`inf`: until `resume`); a longer pause that is going on stays."""
-        now = self._now()
-        if now + seconds > self._paused_until:
-            self._paused_until, self._pause_reason = now + seconds, reason
+        self._recovery.pause(seconds, reason, self._now())
 
     def resume(self) -> None:
         """End a pause, whoever began it."""
-        self._paused_until = -inf
+        self._recovery.resume()
         self._admit_waiting(self._now())
 
     def stop(self, reason: LlmError) -> None:
@@ -233,7 +213,7 @@ class Lane:
             name=self.name,
             under_way=self._under_way,
             waiting=len(self._line),
-            limit=self._window.limit if self._probes is None else min(self._probes, self._window.limit),
+            limit=min(self._window.limit, self._recovery.probes or self._window.limit),
             limits=self.limits,
             stated=self._quotas.stated(now),
             is_open=self._closed(now)[0] <= 0,
@@ -280,11 +260,7 @@ class Lane:
         """Return for how long the lane as a whole is shut, `inf` if something else has to happen first, and why."""
         if self._stopped is not None:
             return inf, f"a person: the lane is stopped ({self._stopped.kind})"
-        if now < self._paused_until:
-            return self._paused_until - now, self._pause_reason
-        if self._probes is not None and self._probing >= self._probes:
-            return inf, "the answer of the first calls after a pause"
-        return 0.0, ""
+        return self._recovery.wait(now)
 
     def _wait(self, amounts: Amounts, now: float) -> tuple[float, str]:
         """Return the seconds until a call may go, `inf` if another has to end first, and what it waits for."""
@@ -298,9 +274,9 @@ class Lane:
     def _grant(self, cost: Cost, amounts: Amounts, model: str, now: float) -> Permit:
         permit = Permit(self, cost=cost, amounts=amounts, model=model, sent_at=now)
         self._under_way += 1
-        self._probing += 1
         self._granted += 1
         permit.number, permit.loop = self._granted, self._loop
+        self._recovery.on_start(permit.number)
         permit.taken = self._quotas.take(amounts, now)
         self._window.on_start(self._under_way, now)
         self._retries.on_request(now)
@@ -311,16 +287,15 @@ class Lane:
         while (waiter := self._line.first()) is not None:
             wait_s, _ = self._wait(waiter.amounts, now)
             if wait_s > 0:
-                self._arm(wait_s)
+                self._arm(wait_s, waiter.future.get_loop())
                 return
             self._line.admit(self._grant(waiter.cost, waiter.amounts, waiter.model, now))
         self._disarm()
 
-    def _arm(self, wait_s: float) -> None:
+    def _arm(self, wait_s: float, loop: asyncio.AbstractEventLoop) -> None:
         # A timer that fires too early only looks again, so it may stay: moving it for every call would cost more.
         if wait_s == inf:
             return
-        loop = asyncio.get_running_loop()
         wait_s = max(wait_s, _MIN_TIMER_S)
         if self._timer is not None:
             if self._timer.when() <= loop.time() + wait_s:
@@ -343,7 +318,8 @@ class Lane:
         if self._clock.loops != self._loop:
             self._loop = self._clock.loops
             self._line, self._timer = Line(), None
-            self._under_way = self._probing = 0
+            self._under_way = 0
+            self._recovery.forget_calls()
         return now
 
     def _stop_error(self) -> LlmError:
@@ -369,16 +345,10 @@ class Lane:
             return
         if error.kind is FailureKind.RATE_LIMIT:
             self._refused(permit, error, now)
-        elif error.kind in _ANSWERED and isinstance(error.answer, Completion):
-            self._answered(permit, error.answer.usage, error.rate_limits, now)
-        else:
-            self._learn(permit, error.rate_limits, now)
-        if error.kind in {FailureKind.OVERLOADED, FailureKind.CONNECTION}:
+        elif error.kind in _TROUBLES:
             self._in_trouble(permit, error, now)
-        elif error.kind is FailureKind.TIMEOUT:  # says as much about the call as about the provider
-            self._window.on_server_error(now)
-        elif (stopped := self._breaker.on_failure(permit.model, error, now)) is not None:
-            self._turn_away(permit.model, stopped)
+        else:
+            self._declined(permit, error, now)
         self._admit_waiting(now)
 
     def settle_unused(self, permit: Permit) -> None:
@@ -400,8 +370,7 @@ class Lane:
         permit.is_open = False
         if is_mine:
             self._under_way -= 1
-            if permit.number > self._held_at:
-                self._probing -= 1
+            self._recovery.on_end(permit.number)
             took_s = now - permit.sent_at
             self._call_s = took_s if self._call_s is None else self._call_s + (took_s - self._call_s) * _DURATION_WEIGHT
         return is_mine
@@ -412,58 +381,37 @@ class Lane:
         self._quotas.settle(permit.amounts, actual.amounts())
         self._estimates.learn(permit.cost, actual)
         self._learn(permit, limits, now)
-        self._troubles = 0
-        if permit.number > self._held_at:
-            self._probed()
+        self._recovery.on_answer(permit.number)
 
-    def _probed(self) -> None:
-        """A call went through: after a pause twice as many may try, until the window is the limit again."""
-        self._outages = 0
-        if self._probes is None:
-            self._refusals = 0
-            return
-        self._probes *= 2
-        if self._refusals < _STORM_REFUSALS:
-            is_over = self._probes > self._window.limit
+    def _declined(self, permit: Permit, error: LlmError, now: float) -> None:
+        """Take in a failure that is about the call, not the provider: it may have been paid for, and may come again."""
+        if isinstance(error.answer, Completion):
+            self._answered(permit, error.answer.usage, error.rate_limits, now)
         else:
-            is_over = self._probes > _STORM_PROBES
-            self._window.on_recovery(self._probes)
-        if is_over:
-            self._probes, self._refusals = None, 0
+            self._learn(permit, error.rate_limits, now)
+            self._recovery.on_answer(permit.number)
+        if (stopped := self._breaker.on_failure(permit.model, error, now)) is not None:
+            self._turn_away(permit.model, stopped)
 
     def _refused(self, permit: Permit, error: LlmError, now: float) -> None:
-        """Take in a 429: the lane as a whole waits, and unless the headers explain it, goes on with a single try."""
+        """Take in a 429: the lane as a whole waits."""
         self._quotas.give_back(permit.amounts)
         self._learn(permit, error.rate_limits, now, is_counted=False)
-        if permit.number > self._held_at:
-            tried = self._under_way + 1 if self._probes is not None and self._probes > 1 else None
-            self._window.on_rate_limit(tried=tried)
-            self._refusals += 1
-            self._hold(None if self._quotas.is_short(permit.amounts, now) else 1)
-        wait_s = error.retry_after_s
-        if wait_s is None:
-            wait_s = min(_FIRST_PAUSE_S * 2 ** (self._refusals - 1), _LAST_PAUSE_S)
-        self._pause_for(min(wait_s, MAX_PAUSE_S), "the provider's rate limit")
+        self._recovery.on_refusal(
+            permit.number,
+            error.retry_after_s,
+            under_way=self._under_way + 1,
+            is_explained=self._quotas.is_short(permit.amounts, now),
+            now=now,
+        )
 
     def _in_trouble(self, permit: Permit, error: LlmError, now: float) -> None:
-        """Take in a server error or a broken connection: several in a row pause the lane, so others take over."""
+        """Take in what is the provider's fault: an outage pauses the lane, so that others can take over."""
+        self._learn(permit, error.rate_limits, now)
         self._window.on_server_error(now)
-        self._troubles += 1
-        wait_s = error.retry_after_s
-        if self._troubles >= OUTAGE_FAILURES and permit.number > self._held_at:
-            self._outages += 1
-            self._hold(1)
-            if wait_s is None:
-                wait_s = _FIRST_PAUSE_S * 2 ** (self._outages - 1)
-        if wait_s is not None:
-            self._pause_for(min(wait_s, MAX_OUTAGE_PAUSE_S), f"the provider to recover ({error.kind})")
-
-    def _hold(self, probes: int | None) -> None:
-        self._held_at = self._granted
-        self._probes, self._probing = probes, 0
-
-    def _pause_for(self, seconds: float, reason: str) -> None:
-        self.pause(seconds * (1 + _JITTER * self._random.random()), reason)
+        # A timeout says as much about the call as about the provider, unless that was in trouble before.
+        if error.kind is not FailureKind.TIMEOUT or self._recovery.is_outage:
+            self._recovery.on_failure(permit.number, error.retry_after_s, now=now)
 
     def _turn_away(self, model: str, error: LlmError) -> None:
         self._line.turn_away(lambda waiter: repeated(error, str(error)) if waiter.model == model else None)

@@ -21,11 +21,11 @@ class Lanes:
     """The lanes of one executor, made when they are first asked for; like them, for one event loop after the other.
 
     `limits` are ceilings by lane name or the beginning of one, in whole words: "anthropic", "anthropic/claude",
-    "anthropic/claude-sonnet", or "*" for all. The longest that fits a lane is in force, alone.
+    "anthropic/claude-sonnet" (or a model id of that family), "*" for all. The longest that fits is in force, alone.
     """
 
     def __init__(self, limits: Mapping[str, LaneLimits] | None = None, *, rng: random.Random | None = None) -> None:
-        self._limits = {**_DEFAULTS, **(limits or {})}
+        self._limits = _DEFAULTS | {_normal(pattern): ceilings for pattern, ceilings in (limits or {}).items()}
         self._lanes: dict[tuple[str, str, str], Lane] = {}
         self._random = rng
 
@@ -41,13 +41,14 @@ class Lanes:
 
     def change(self, pattern: str, limits: LaneLimits) -> None:
         """Put other ceilings in force for the lanes that `pattern` fits best, those that exist and those to come."""
-        self._limits[pattern] = limits
+        self._limits[_normal(pattern)] = limits
         for lane in self.matching(pattern):
             if (current := self._limits_of(lane.name)) != lane.limits:
                 lane.change(current)
 
     def matching(self, pattern: str) -> list[Lane]:
         """Return the lanes whose name is or begins with `pattern`, by name."""
+        pattern = _normal(pattern)
         lanes = {lane.name: lane for lane in self._lanes.values() if _fits(pattern, lane.name)}
         return [lanes[name] for name in sorted(lanes)]
 
@@ -74,6 +75,13 @@ class Lanes:
 
 def _fits(pattern: str, name: str) -> bool:
     return pattern in {_EVERY, name} or (name.startswith(pattern) and name[len(pattern)] in "/-@")
+
+
+def _normal(pattern: str) -> str:
+    """Return the pattern of a whole model id as that of its family."""
+    provider, slash, rest = pattern.partition("/")
+    model, at, account = rest.partition("@")
+    return f"{provider}{slash}{family_of(model)}{at}{account}"
 
 
 def family_of(model: str) -> str:

@@ -9,8 +9,9 @@ __all__ = ["LoopClock"]
 class LoopClock:
     """The running loop's time in seconds, carried on from one loop to the next: it never goes backwards.
 
-    Loops may count from different moments (a virtual one begins at 0). `loops` counts those seen, so that whoever holds
-    things of a loop knows when to let go of them. Outside any loop it stands still. Holds no loop alive.
+    Loops may count from different moments (a virtual one begins at 0). `loops` grows when another loop is seen or the
+    last one was closed, so that whoever holds things of a loop knows when to let go of them. Outside any loop the time
+    stands still. Holds no loop alive.
     """
 
     def __init__(self) -> None:
@@ -24,6 +25,7 @@ class LoopClock:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
+            self._forget_closed()
             return self._last
         if self._loop is None or self._loop() is not loop:
             self.loops += 1
@@ -31,3 +33,8 @@ class LoopClock:
             self._offset = max(self._offset, self._last - loop.time())
         self._last = loop.time() + self._offset
         return self._last
+
+    def _forget_closed(self) -> None:
+        if self._loop is not None and ((loop := self._loop()) is None or loop.is_closed()):
+            self.loops += 1
+            self._loop = None

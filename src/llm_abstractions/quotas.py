@@ -43,7 +43,7 @@ class Quotas:
         self._taken: Amounts = (0.0, 0.0, 0.0, 0.0)  # of all time, as estimated, less what was refused
 
     def change(self, limits: LaneLimits, now: float) -> None:
-        """Put a person's ceilings in force; what is used stays used."""
+        """Put a person's ceilings in force."""
         for index, resource in enumerate(RESOURCES):
             per_minute: int | None = getattr(limits, f"{resource}_per_minute")
             if per_minute is None:
