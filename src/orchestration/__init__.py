@@ -7,8 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestration.agent_registry import AgentConfig, AgentRegistry, AgentType
+    from orchestration.agent_registry import AgentConfig, AgentRegistry, AgentType, Fallback
     from orchestration.attempt import Outcome, TaskInput, Work
+    from orchestration.budget import Budget, Budgets
     from orchestration.errors import (
         AttemptError,
         CycleError,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         ProjectFileError,
         ProjectLockedError,
         ProviderUnavailableError,
+        RunStopError,
         StoreError,
         StoreVersionError,
         TransitionError,
@@ -45,12 +47,15 @@ __all__ = [
     "AgentTask",
     "AgentType",
     "AttemptError",
+    "Budget",
+    "Budgets",
     "CycleError",
     "DependencyError",
     "DuplicateError",
     "ExecutionResult",
     "ExecutionStatus",
     "FailureKind",
+    "Fallback",
     "InvalidTaskError",
     "OrchestrationError",
     "Outcome",
@@ -60,6 +65,7 @@ __all__ = [
     "ProjectOrchestrator",
     "ProviderUnavailableError",
     "RetryPolicy",
+    "RunStopError",
     "StoreError",
     "StoreVersionError",
     "TaskExecutor",
@@ -76,8 +82,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "agent_registry": ("AgentConfig", "AgentRegistry", "AgentType"),
+    "agent_registry": ("AgentConfig", "AgentRegistry", "AgentType", "Fallback"),
     "attempt": ("Outcome", "TaskInput", "Work"),
+    "budget": ("Budget", "Budgets"),
     "errors": (
         "AttemptError",
         "CycleError",
@@ -88,6 +95,7 @@ _HOMES = {
         "ProjectFileError",
         "ProjectLockedError",
         "ProviderUnavailableError",
+        "RunStopError",
         "StoreError",
         "StoreVersionError",
         "TransitionError",

@@ -5,15 +5,15 @@ Pure records. Knows which *kinds* of worker exist, not how any of them runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping  # noqa: TC003 -- msgspec reads the annotations at run time
+from collections.abc import Iterator, Mapping  # noqa: TC003 -- msgspec reads the annotations at run time
 from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
-from orchestration.errors import DuplicateError, InvalidTaskError, UnknownAgentError
+from orchestration.errors import DuplicateError, FailureKind, InvalidTaskError, UnknownAgentError
 from orchestration.task import check_mode, check_name, is_count, is_duration
 
-__all__ = ["LLM_TYPES", "AgentConfig", "AgentRegistry", "AgentType"]
+__all__ = ["FALLBACK_KINDS", "LLM_TYPES", "AgentConfig", "AgentRegistry", "AgentType", "Fallback"]
 
 
 class AgentType(StrEnum):
@@ -42,13 +42,42 @@ LLM_TYPES = frozenset(
 _DEFAULT_CONCURRENCY = {AgentType.LOCAL: 4, AgentType.SCRIPT: 8, AgentType.CLI: 4}
 
 
+# What another provider may well not suffer from.
+FALLBACK_KINDS = frozenset(
+    {
+        FailureKind.RATE_LIMIT,
+        FailureKind.QUOTA,
+        FailureKind.OVERLOADED,
+        FailureKind.CONNECTION,
+        FailureKind.TIMEOUT,
+        FailureKind.BUDGET,
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fallback:
+    """Who takes over from an agent, and after which kinds of failure."""
+
+    agent: str
+    on: frozenset[FailureKind] = FALLBACK_KINDS
+
+    def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "on", frozenset(FailureKind(kind) for kind in self.on))
+        except ValueError as exc:
+            known = ", ".join(kind.value for kind in FailureKind)
+            raise InvalidTaskError(f"fallback to {self.agent!r}: {exc}; known kinds: {known}") from None
+
+
 @dataclass(frozen=True)
 class AgentConfig:
     """One agent: its name, kind and options; each kind of worker reads the options that concern it.
 
     `allow_truncated` accepts an answer that stopped at `max_tokens`. `max_concurrent` limits this agent's tasks
     that run at once (default: 4 local model, 8 scripts, 4 programs, others unlimited). Secrets are never
-    held, only the name of the environment variable (`api_key_env`).
+    held, only the name of the environment variable (`api_key_env`). `fallback` names the agents that take over, in
+    order, where this one cannot: plain names, or `Fallback` records that say after which kinds of failure.
 
     Raises:
         InvalidTaskError: if a field is of the wrong type or out of range.
@@ -65,6 +94,7 @@ class AgentConfig:
     max_concurrent: int | None = None
     timeout_s: float | None = None
     max_attempts: int | None = None
+    fallback: tuple[Fallback | str, ...] = ()
     # models
     model: str | None = None
     system: str | None = None
@@ -96,11 +126,29 @@ class AgentConfig:
             if isinstance(words, str) or not all(isinstance(word, str) for word in words):
                 raise InvalidTaskError(f"agent {self.name!r}: {name} is {words!r}, expected a sequence of words")
             object.__setattr__(self, name, tuple(words))
+        object.__setattr__(self, "fallback", tuple(self._successors()))
         for name in ("max_concurrent", "max_attempts", "max_tokens"):
             if not is_count(value := getattr(self, name)):
                 raise InvalidTaskError(f"agent {self.name!r}: {name} is {value!r}, expected a whole number above 0")
         if not is_duration(self.timeout_s):
             raise InvalidTaskError(f"agent {self.name!r}: timeout_s is {self.timeout_s!r}, expected a number above 0")
+
+    @property
+    def successors(self) -> tuple[Fallback, ...]:
+        """The agents of `fallback`, in order, each with the kinds of failure it takes over after."""
+        return cast("tuple[Fallback, ...]", self.fallback)
+
+    def _successors(self) -> Iterator[Fallback]:
+        given: object = self.fallback
+        for one in given if isinstance(given, tuple | list) else (given,):
+            if not isinstance(one, str | Fallback):
+                raise InvalidTaskError(
+                    f"agent {self.name!r}: fallback is {given!r}, expected names of agents, or Fallback records"
+                )
+            successor = Fallback(agent=one) if isinstance(one, str) else one
+            if successor.agent == self.name:
+                raise InvalidTaskError(f"agent {self.name!r} falls back to itself; name another agent")
+            yield successor
 
     @property
     def concurrency_limit(self) -> int | None:

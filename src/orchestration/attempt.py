@@ -6,19 +6,22 @@ orchestrator the default stands. Runners receive the same as part of `Work`.
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path  # noqa: TC003 -- part of a public record
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from decimal import Decimal
 
     from orchestration.agent_registry import AgentConfig
     from orchestration.events import Event, Reporter
     from orchestration.task import AgentTask
 
-__all__ = ["AttemptContext", "Outcome", "TaskInput", "Work", "current"]
+__all__ = ["AttemptContext", "Deadline", "Outcome", "Purse", "TaskInput", "Work", "WorstCase", "current"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,68 @@ class TaskInput:
 
     output: str
     data: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorstCase:
+    """The most a call can use. `cost_usd` None: the price is unknown."""
+
+    input_tokens: int
+    output_tokens: int
+    cost_usd: Decimal | None
+
+
+class Purse(Protocol):
+    """The budgets, as those who make calls see them."""
+
+    @property
+    def on_limit(self) -> Literal["stop", "wait"]:
+        """What to do when a call does not fit and there is no cheaper agent."""
+
+    def tags_of(self, task_id: str) -> tuple[str, ...]:
+        """Return the tags a task's calls are booked under."""
+
+    def applies_to(self, task_id: str, agent: str) -> bool:
+        """Tell whether calls of this task by this agent have to be reserved."""
+
+    async def reserve(self, task_id: str, agent: str, worst: WorstCase) -> str:
+        """Set a call's worst case aside, durably, and return the reservation's id.
+
+        Waits while calls under way may still leave enough.
+
+        Raises:
+            AttemptError: of kind `budget`, if it does not fit.
+
+        """
+
+    def release(self, call_id: str) -> None:
+        """Give back what was set aside for a call that was not made, or not charged."""
+
+    async def changed(self) -> None:
+        """Return when a person has changed the budgets."""
+
+
+class Deadline:
+    """A task's time limit, which is held while the task waits for something that is not its own work."""
+
+    def __init__(self, timeout: asyncio.Timeout | None = None) -> None:
+        self._timeout = timeout
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let no time pass inside the block."""
+        timeout = self._timeout
+        ends_at = None if timeout is None else timeout.when()
+        if timeout is None or ends_at is None:
+            yield
+            return
+        clock = asyncio.get_running_loop().time
+        left_s = ends_at - clock()
+        timeout.reschedule(None)
+        try:
+            yield
+        finally:
+            timeout.reschedule(clock() + left_s)
 
 
 def _ignore(_event: Event) -> None:
@@ -48,6 +113,7 @@ class AttemptContext:
     draft: str = ""
     comment: str = ""
     report: Reporter = _ignore
+    purse: Purse | None = None
 
 
 current: ContextVar[AttemptContext] = ContextVar("orchestration_attempt", default=AttemptContext())  # noqa: B039 -- frozen
@@ -57,8 +123,8 @@ current: ContextVar[AttemptContext] = ContextVar("orchestration_attempt", defaul
 class Work:
     """One attempt's task as a worker gets it: who, what, with which inputs.
 
-    `prompt` is rendered. `root` is the project's folder, None for a project in memory. `timeout_s` is not in
-    here: the executor cancels the worker when it is over.
+    `prompt` is rendered. `root` is the project's folder, None for a project in memory. The executor cancels the worker
+    when its time is over; one that waits for its turn holds the `deadline` meanwhile.
     """
 
     task: AgentTask
@@ -67,6 +133,7 @@ class Work:
     system: str | None = None
     context: AttemptContext = field(default_factory=AttemptContext)
     root: Path | None = None
+    deadline: Deadline = field(default_factory=Deadline)
 
     @property
     def inputs(self) -> Mapping[str, TaskInput]:

@@ -10,6 +10,7 @@ OrchestrationError
 ├── TransitionError                     a fact that cannot follow what happened before
 ├── AttemptError                        one attempt at a task failed; carries its kind
 │   └── ProviderUnavailableError        the model's SDK or key is missing; a script may stand in
+├── RunStopError                    the run has to end before a task can go on; it can be resumed
 ├── ProjectFileError                    mistakes in a project file, all at once
 └── StoreError                          the project's state cannot be read or written
     ├── StoreVersionError               written by a newer release
@@ -36,6 +37,7 @@ __all__ = [
     "ProjectFileError",
     "ProjectLockedError",
     "ProviderUnavailableError",
+    "RunStopError",
     "StoreError",
     "StoreVersionError",
     "TransitionError",
@@ -58,6 +60,7 @@ class FailureKind(StrEnum):
     TRUNCATED = "truncated"
     BAD_OUTPUT = "bad_output"
     BAD_REQUEST = "bad_request"
+    BUDGET = "budget"  # the call's worst case does not fit the budgets: nothing was called
     UNAVAILABLE = "unavailable"  # an SDK, a key or a script is missing: nothing was called
     TASK_ERROR = "task_error"  # the worker itself said no: an exit code, an exception of the user's function
 
@@ -132,6 +135,17 @@ class ProviderUnavailableError(AttemptError):
     def __init__(self, message: str, *, kind: FailureKind, reason: str) -> None:
         super().__init__(message, kind=kind)
         self.reason = reason
+
+
+class RunStopError(OrchestrationError):
+    """A task can go on only after a person has changed something; it is not failed, and a new run goes on with it.
+
+    `kind` says what for: `budget`, or what would have been parked were parking not switched off.
+    """
+
+    def __init__(self, message: str, *, kind: FailureKind) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class ProjectFileError(OrchestrationError):

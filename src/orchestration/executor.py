@@ -9,27 +9,28 @@ import asyncio
 import logging
 import random
 import traceback
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from decimal import Decimal
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from orchestration import prompt
-from orchestration.agent_registry import AgentType
+from orchestration.agent_registry import LLM_TYPES, AgentType
 from orchestration.answer import form_of
-from orchestration.attempt import Outcome, Work, current
+from orchestration.attempt import Deadline, Outcome, Work, current
 from orchestration.errors import AttemptError, OrchestrationError, ProviderUnavailableError
-from orchestration.events import TaskRetrying
+from orchestration.events import TaskParked, TaskRetrying
+from orchestration.execution import Execution, Step, Successor, storable
 from orchestration.redact import known_secrets, redact
-from orchestration.retry import RetryPolicy, decide
-from orchestration.runners.llm import LlmRunner
+from orchestration.retry import RetryPolicy
+from orchestration.runners.llm import LaneLimits, Lanes, LlmRunner
 from orchestration.runners.person import PersonRunner
 from orchestration.runners.python import PythonRunner
 from orchestration.runners.script import STANDIN_SCRIPTS, ScriptRunner, is_file
 from orchestration.task import ExecutionResult, ExecutionStatus, FailureKind, check_mode
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
     from orchestration.agent_registry import AgentConfig, AgentRegistry
@@ -54,52 +55,14 @@ _KEY_VARIABLES = {
 }
 
 
-@dataclass(slots=True)
-class _Execution:
-    """One call of `execute`: what it is about, and how far it has come."""
-
-    task: AgentTask
-    agent: AgentConfig
-    mode: str
-    context: AttemptContext
-    secrets: tuple[str, ...]
-    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    attempts: int = 0
-    spent: dict[str, Any] = field(default_factory=dict)  # `usage` and `cost_usd` of the attempts that failed
-
-    def next_context(self) -> AttemptContext:
-        """Count an attempt and return its circumstances."""
-        self.attempts += 1
-        return self.context if self.attempts == 1 else replace(self.context, attempt=self.number)
-
-    @property
-    def number(self) -> int:
-        """The attempt's number in the life of the task, which earlier runs have begun to count."""
-        return self.context.attempt + self.attempts - 1
-
-    def result(
-        self, status: ExecutionStatus, metadata: dict[str, Any], *, output: str = "", error: str = ""
-    ) -> ExecutionResult:
-        """Return the result, fit to be stored and shown."""
-        is_over = status is not ExecutionStatus.PENDING
-        return ExecutionResult(
-            task_id=self.task.task_id,
-            agent=self.agent.name,
-            status=status,
-            started_at=self.started_at,
-            completed_at=datetime.now(UTC) if is_over else None,
-            output=redact(_storable(output), self.secrets),
-            error=redact(_storable(error), self.secrets),
-            metadata=redact({"execution_mode": self.mode, "attempts": self.attempts} | metadata, self.secrets),
-        )
-
-
 class TaskExecutor:
     """Executes tasks, as many at once as callers ask for.
 
     `scripts_dir` holds the scripts that stand in for unavailable providers. `root` is the project's folder: where
     programs run, and what templates and functions can reach. What it opens (clients, threads) is shared by all
-    executions and released by `aclose`. `registry` and `default_agent` can be read back.
+    executions and released by `aclose`. `limits` are ceilings of the lanes that model calls go through, by the name
+    of a lane or its beginning ("anthropic", "anthropic/claude-sonnet"). `registry` and `default_agent` can be read
+    back.
 
     Raises:
         InvalidTaskError: if `execution_mode` is none of the three.
@@ -115,6 +78,7 @@ class TaskExecutor:
         execution_mode: str = "api",
         retry: RetryPolicy | None = None,
         root: str | Path | None = None,
+        limits: Mapping[str, LaneLimits] | None = None,
     ) -> None:
         check_mode(execution_mode)
         self.registry = registry
@@ -122,7 +86,7 @@ class TaskExecutor:
         self._execution_mode = execution_mode
         self._retry = retry or RetryPolicy()
         self._root = None if root is None else Path(root)
-        self._llm = LlmRunner()
+        self._llm = LlmRunner(limits)
         self._script = ScriptRunner(scripts_dir, self._root)
         self._person = PersonRunner()
         self._runners: dict[AgentType, Runner] = {
@@ -141,27 +105,25 @@ class TaskExecutor:
             UnknownAgentError, InvalidTaskError: for a caller's mistake, before anything is done.
 
         """
-        config, chosen = self.check(task, agent, mode)
-        secrets = known_secrets([known.api_key_env for known in self.registry.list_agents()])
-        execution = _Execution(task, config, chosen, current.get(), secrets)
-        timeout_s = task.timeout_s or config.timeout_s
+        execution = self._begin(task, agent, mode)
+        timeout_s = task.timeout_s or execution.agent.timeout_s
         try:
             if timeout_s is None:
                 outcome = await self._run(execution)
             else:
-                async with asyncio.timeout(timeout_s):
+                async with asyncio.timeout(timeout_s) as timeout:
+                    execution.deadline = Deadline(timeout)
                     outcome = await self._run(execution)
         except TimeoutError:  # ours: what a worker raises arrives as an AttemptError
-            return _failed(
-                execution,
+            return execution.failed(
                 AttemptError(
                     f"task {task.task_id!r} did not finish within {timeout_s:g} s; raise its timeout_s",
                     kind=FailureKind.TIMEOUT,
-                ),
+                )
             )
         except AttemptError as exc:
-            return _failed(execution, exc)
-        return _finished(execution, outcome)
+            return execution.failed(exc)
+        return execution.finished(outcome.output, outcome.data, outcome.metadata)
 
     def check(self, task: AgentTask, agent: str | None = None, mode: str | None = None) -> tuple[AgentConfig, str]:
         """Return the agent and the mode that `execute` would use; nothing is done.
@@ -175,6 +137,11 @@ class TaskExecutor:
         chosen = next(given for given in (mode, task.mode, config.mode, self._execution_mode) if given is not None)
         check_mode(chosen)
         return config, "interactive" if config.agent_type is AgentType.HUMAN else chosen
+
+    @property
+    def lanes(self) -> Lanes:
+        """The lanes that model calls go through, to be looked at and changed."""
+        return self._llm.lanes
 
     async def aclose(self) -> None:
         """Release what executions share; twice is fine."""
@@ -191,35 +158,67 @@ class TaskExecutor:
         """Release what executions share."""
         await self.aclose()
 
-    async def _run(self, execution: _Execution) -> Outcome:
+    async def _run(self, execution: Execution) -> Outcome:
         """Return what the worker made, after as many attempts as it takes and the policy allows."""
-        task = execution.task
+        self._pass_over_closed(execution)
         text = await self._prompt(execution)
-        if execution.mode == "interactive":
-            return await self._person.run(self._work(execution, execution.context, text))
-        form = await form_of(task)
+        form = await form_of(execution.task)
         said = text
-        while True:
+        while execution.mode != "interactive":
             work = self._work(execution, execution.next_context(), said)
             try:
                 return await self._attempt(work, form, execution)
             except AttemptError as exc:
-                execution.spent = _spending(execution.spent, exc.details)
-                delay_s = self._delay(execution, exc)
-                if delay_s is None:
-                    raise
-                said = prompt.with_correction(text, str(exc)) if exc.kind is FailureKind.BAD_OUTPUT else text
-                _report_retry(execution, exc, delay_s)
-            await asyncio.sleep(delay_s)
+                failure = exc
+            execution.book(failure.details)
+            step = execution.after(failure, jitter=random.random())  # noqa: S311 -- spreads retries, guards nothing
+            if step is None:
+                raise failure
+            _report_step(execution, step, failure)
+            if step.successor is not None:
+                execution.hand_over(step.successor)
+                text = await self._prompt(execution)
+            said = prompt.with_correction(text, str(failure)) if failure.kind is FailureKind.BAD_OUTPUT else text
+            await _wait(execution, step)
+        return await self._person.run(self._work(execution, execution.context, text))
 
-    async def _prompt(self, execution: _Execution) -> str:
+    def _pass_over_closed(self, execution: Execution) -> None:
+        """Begin with the first agent of the chain whose provider takes calls now; with the first if none does."""
+        position = execution.successor_for(FailureKind.OVERLOADED)
+        while position is not None and not self._is_open(execution):
+            execution.hand_over(position)
+            position = execution.successor_for(FailureKind.OVERLOADED)
+
+    def _is_open(self, execution: Execution) -> bool:
+        if execution.agent.agent_type not in LLM_TYPES:
+            return True
+        try:
+            return self._llm.is_open(self._work(execution, execution.context, ""))
+        except ProviderUnavailableError:
+            return True  # found out, and told, by the attempt itself
+
+    def _begin(self, task: AgentTask, agent: str | None, mode: str | None) -> Execution:
+        config, chosen = self.check(task, agent, mode)
+        return Execution(
+            task=task,
+            agent=config,
+            mode=chosen,
+            context=current.get(),
+            policy=self._retry,
+            secrets=known_secrets([known.api_key_env for known in self.registry.list_agents()]),
+            chain=tuple(
+                Successor(agent=self.registry.require(fallback.agent), on=fallback.on) for fallback in config.successors
+            ),
+        )
+
+    async def _prompt(self, execution: Execution) -> str:
         task, kind = execution.task, execution.agent.agent_type
         text = await prompt.render(task, execution.context, root=self._root)
         if kind not in _ANY_SIZE or execution.mode == "interactive":
             prompt.check_size(task, text)
         return prompt.with_schema(text, task.output_schema) if kind in _TOLD_SCHEMA else text
 
-    def _work(self, execution: _Execution, context: AttemptContext, text: str) -> Work:
+    def _work(self, execution: Execution, context: AttemptContext, text: str) -> Work:
         task, agent = execution.task, execution.agent
         return Work(
             task=task,
@@ -228,9 +227,10 @@ class TaskExecutor:
             system=agent.system if task.system is None else task.system,
             context=context,
             root=self._root,
+            deadline=execution.deadline,
         )
 
-    async def _attempt(self, work: Work, form: AnswerForm | None, execution: _Execution) -> Outcome:
+    async def _attempt(self, work: Work, form: AnswerForm | None, execution: Execution) -> Outcome:
         """Have the worker do it once; whatever goes wrong leaves as an `AttemptError`."""
         runner = self._runners.get(work.agent.agent_type)
         try:
@@ -273,17 +273,6 @@ class TaskExecutor:
             raise
         return replace(outcome, metadata={**outcome.metadata, "fallback_reason": reason})
 
-    def _delay(self, execution: _Execution, exc: AttemptError) -> float | None:
-        limit = execution.task.max_attempts or execution.agent.max_attempts
-        policy = self._retry if limit is None else replace(self._retry, max_attempts=limit)
-        return decide(
-            exc.kind,
-            execution.attempts,
-            policy,
-            retry_after_s=exc.retry_after_s,
-            jitter=random.random(),  # noqa: S311 -- spreads retries, guards nothing
-        )
-
 
 def _is_cancelled() -> bool:
     """Say whether someone cancelled this very task; a CancelledError can also leak out of a worker's own affairs."""
@@ -291,15 +280,36 @@ def _is_cancelled() -> bool:
     return task is None or task.cancelling() > 0
 
 
-def _report_retry(execution: _Execution, exc: AttemptError, delay_s: float) -> None:
+async def _wait(execution: Execution, step: Step) -> None:
+    """Let the time pass that a step asks for; a parked task's own time stands still meanwhile."""
+    if not step.is_parked:
+        await asyncio.sleep(step.delay_s)
+        return
+    with execution.deadline.held():
+        if step.is_for_budget and execution.context.purse is not None:
+            await execution.context.purse.changed()
+        else:
+            await asyncio.sleep(step.delay_s)
+
+
+def _report_step(execution: Execution, step: Step, failure: AttemptError) -> None:
+    """Tell what follows a failure, before it is done."""
+    at, task_id = datetime.now(UTC), execution.task.task_id
+    error = redact(storable(str(failure)), execution.secrets)
+    if step.is_parked:
+        until = None if step.is_for_budget else at + timedelta(seconds=step.delay_s)
+        execution.context.report(TaskParked(at=at, task_id=task_id, kind=failure.kind, reason=error, until=until))
+        return
+    successor = "" if step.successor is None else execution.chain[step.successor].agent.name
     execution.context.report(
         TaskRetrying(
-            at=datetime.now(UTC),
-            task_id=execution.task.task_id,
+            at=at,
+            task_id=task_id,
             attempt=execution.number + 1,
-            kind=exc.kind,
-            error=redact(_storable(str(exc)), execution.secrets),
-            delay_s=delay_s,
+            kind=failure.kind,
+            error=error,
+            delay_s=step.delay_s,
+            agent=successor,
         )
     )
 
@@ -317,32 +327,6 @@ def _formed(outcome: Outcome, form: AnswerForm) -> Outcome:
     return replace(outcome, output=text, data=value)
 
 
-def _finished(execution: _Execution, outcome: Outcome) -> ExecutionResult:
-    metadata = {**outcome.metadata, **_spending(execution.spent, outcome.metadata)}
-    if outcome.data is not None:
-        metadata["data"] = outcome.data
-    status = ExecutionStatus.SUCCESS if execution.mode == "api" else ExecutionStatus.PENDING
-    return execution.result(status, metadata, output=outcome.output)
-
-
-def _failed(execution: _Execution, exc: AttemptError) -> ExecutionResult:
-    metadata = {**exc.details, **execution.spent, "failure_kind": exc.kind.value}
-    return execution.result(ExecutionStatus.FAILED, metadata, error=str(exc))
-
-
-def _spending(earlier: dict[str, Any], later: Any) -> dict[str, Any]:
-    """Return the usage and cost of both; a cost that is unknown in part is unknown."""
-    if "usage" not in later:
-        return earlier
-    if not earlier:
-        return {"usage": later["usage"], "cost_usd": later["cost_usd"]}
-    costs = (earlier["cost_usd"], later["cost_usd"])
-    return {
-        "usage": {name: count + later["usage"].get(name, 0) for name, count in earlier["usage"].items()},
-        "cost_usd": None if None in costs else str(sum(map(Decimal, costs))),
-    }
-
-
 def _ways_out(work: Work, why: str, script: Path | None) -> str:
     """Say what is missing for a model's task and what can be done about it."""
     kind = work.agent.agent_type
@@ -357,10 +341,3 @@ def _ways_out(work: Work, why: str, script: Path | None) -> str:
     return (
         f"nothing can do task {work.task.task_id!r} of agent {work.agent.name!r}: {why}. Ways out: {'; or '.join(ways)}"
     )
-
-
-def _storable(text: str) -> str:
-    """Replace lone surrogates, which no UTF-8 file can hold."""
-    if text.isascii():
-        return text
-    return text.encode(errors="replace").decode()

@@ -19,6 +19,7 @@ from orchestration.errors import InvalidTaskError, OrchestrationError, StoreErro
 from orchestration.executor import TaskExecutor
 from orchestration.journal import Journal, now
 from orchestration.output_files import OutputFiles
+from orchestration.purse import JournalPurse
 from orchestration.run_state import RunState, TaskState, is_blocked
 from orchestration.store.memory import MemoryStore
 from orchestration.store.sqlite import SqliteStore
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
+    from orchestration.budget import Budgets
     from orchestration.store.base import Store
     from orchestration.task_run import Executor
 
@@ -66,6 +68,7 @@ class ProjectOrchestrator:
         executor: Executor | None = None,
         store: Store | None = None,
         variables: Mapping[str, str] | None = None,
+        budgets: Budgets | None = None,
     ) -> None:
         check_name("project id", project_id)
         self.project_id = project_id
@@ -80,7 +83,10 @@ class ProjectOrchestrator:
         self.executor: Executor = executor
         self._journal = Journal(store if store is not None else self._default_store())
         self._outputs = OutputFiles(self.project_root)
-        self._task_run = TaskRun(self._journal, self.executor, outputs=self._outputs, variables=variables)
+        self._purse = JournalPurse(self._journal, budgets)
+        self._task_run = TaskRun(
+            self._journal, self.executor, outputs=self._outputs, purse=self._purse, variables=variables
+        )
         self._definition = Definition(self._journal)
         self._workflow: Workflow | None = None
 
@@ -141,6 +147,15 @@ class ProjectOrchestrator:
     def subscribe(self, subscriber: Callable[[ev.Event, RunState], None]) -> Callable[[], None]:
         """Call `subscriber(fact, state)` after each fact; returns the function that ends it."""
         return self._journal.subscribe(subscriber)
+
+    @property
+    def budgets(self) -> Budgets:
+        """The budgets in force; setting others counts at once, also for calls that wait."""
+        return self._purse.budgets
+
+    @budgets.setter
+    def budgets(self, budgets: Budgets) -> None:
+        self._purse.change(budgets)
 
     # -- recording by hand ---------------------------------------------------------------------------------------
 
@@ -239,6 +254,7 @@ class ProjectOrchestrator:
             UnknownTaskError: (a ValueError) naming an unknown id.
             UnknownAgentError: (a ValueError) if the agent is unknown or disabled.
             DependencyError: if a dependency is not completed.
+            RunStopError: if the budgets do not allow it; the task is pending, not failed.
 
         """
         await self._journal.open_async()
@@ -386,7 +402,7 @@ class ProjectOrchestrator:
             status=status,
             results=results_of(state, workflow.results),
             totals=totals_of(before, state, (now() - started_at).total_seconds()),
-            problems=tuple(self._outputs.problems),
+            problems=(*self._outputs.problems, *((str(workflow.stopped_by),) if workflow.stopped_by else ())),
         )
 
     def _retry_stopped(self) -> None:

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from orchestration.errors import InvalidTaskError
 from orchestration.task import FailureKind
 
-__all__ = ["RETRYABLE", "RetryPolicy", "decide"]
+__all__ = ["PARKABLE", "RETRYABLE", "RetryPolicy", "decide", "park_s"]
 
 # What may go away by itself. A bad output is asked for again because models answer differently each time.
 RETRYABLE = frozenset(
     {
-        FailureKind.RATE_LIMIT,
-        FailureKind.OVERLOADED,
         FailureKind.CONNECTION,
         FailureKind.TIMEOUT,
         FailureKind.BAD_OUTPUT,
     }
 )
+# What only time can mend, and what says nothing about the task: waiting for it uses up no attempt.
+PARKABLE = frozenset({FailureKind.RATE_LIMIT, FailureKind.OVERLOADED, FailureKind.QUOTA})
 
 _DOUBLINGS_MAX = 64  # keeps the power of two a finite number; any delay is cut long before
 
@@ -28,7 +28,9 @@ class RetryPolicy:
     """How often and how patiently.
 
     `max_attempts` counts the first one. Delays double from `base_delay_s` up to `max_delay_s`. A longer wait that the
-    other side asks for is honoured up to `max_retry_after_s`; beyond that the attempt is given up.
+    other side asks for is honoured up to `max_retry_after_s`; beyond that the attempt is given up. What only time can
+    mend (rate limits, overload, a quota that comes back) is waited for without using up attempts, for `max_parked_s`
+    in all; with `park` off the run ends instead, resumable.
 
     Raises:
         InvalidTaskError: if a number is negative, or `max_attempts` is below 1.
@@ -39,11 +41,13 @@ class RetryPolicy:
     base_delay_s: float = 1.0
     max_delay_s: float = 60.0
     max_retry_after_s: float = 300.0
+    max_parked_s: float = 86_400.0
+    park: bool = True
 
     def __post_init__(self) -> None:
         if not self.max_attempts >= 1:
             raise InvalidTaskError(f"max_attempts is {self.max_attempts!r}, expected 1 or more")
-        for name in ("base_delay_s", "max_delay_s", "max_retry_after_s"):
+        for name in ("base_delay_s", "max_delay_s", "max_retry_after_s", "max_parked_s"):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
                 raise InvalidTaskError(f"{name} is {value!r}, expected seconds, 0 or more")
@@ -66,3 +70,27 @@ def decide(
     if not retry_after_s <= policy.max_retry_after_s:  # also true for NaN
         return None
     return max(delay_s, retry_after_s + jitter * policy.base_delay_s)
+
+
+def park_s(
+    kind: FailureKind,
+    parked: int,
+    parked_s: float,
+    policy: RetryPolicy,
+    *,
+    retry_after_s: float | None = None,
+    jitter: float,
+) -> float | None:
+    """Return the seconds to wait for what only time can mend, or None where waiting does not help.
+
+    `parked` and `parked_s` are how often and how long the task has waited so already. A quota is waited for only if the
+    provider said until when: money does not come back by itself.
+    """
+    if kind not in PARKABLE or (kind is FailureKind.QUOTA and retry_after_s is None):
+        return None
+    if retry_after_s is None:
+        ceiling_s = min(policy.max_delay_s, policy.base_delay_s * 2.0 ** min(parked, _DOUBLINGS_MAX))
+        delay_s = ceiling_s * (1 + jitter) / 2
+    else:
+        delay_s = retry_after_s + jitter * policy.base_delay_s
+    return delay_s if parked_s + delay_s <= policy.max_parked_s else None

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from orchestration import events as ev
 from orchestration.attempt import AttemptContext, TaskInput, current
-from orchestration.errors import DependencyError, InvalidTaskError, StoreError
+from orchestration.errors import DependencyError, InvalidTaskError, RunStopError, StoreError
 from orchestration.journal import now
 from orchestration.task import AgentTask, ExecutionResult, ExecutionStatus, FailureKind, TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from orchestration.attempt import Purse
     from orchestration.journal import Journal
     from orchestration.output_files import OutputFiles
     from orchestration.run_state import RunState, TaskState
@@ -68,9 +69,16 @@ class TaskRun:
     """Executes tasks of one project and records them. Running tasks can be joined and cancelled by id."""
 
     def __init__(
-        self, journal: Journal, executor: Executor, *, outputs: OutputFiles, variables: Mapping[str, str] | None = None
+        self,
+        journal: Journal,
+        executor: Executor,
+        *,
+        outputs: OutputFiles,
+        purse: Purse,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self._journal = journal
+        self._purse = purse
         self._executor = executor
         self._outputs = outputs
         self._variables = dict(variables or {})
@@ -84,6 +92,7 @@ class TaskRun:
         Raises:
             UnknownTaskError: if there is no such task.
             DependencyError: if a dependency is not completed.
+            RunStopError: if it can go on only after a person has changed something; it is not failed, but pending.
             Exception: what the executor raised, such as UnknownAgentError; it is recorded as the task's failure too.
 
         """
@@ -154,6 +163,10 @@ class TaskRun:
             if execution.runner.cancelling() > execution.is_cancelled:  # by someone else, too: that goes on
                 raise
         except StoreError:
+            raise
+        except RunStopError as exc:
+            if self._is_current(known):
+                self._journal.record(ev.TaskInterrupted(at=now(), task_id=task_id, reason=str(exc)))
             raise
         except Exception as exc:
             self._settle(known, failure(task_id, exc, known=known))
@@ -239,13 +252,16 @@ class TaskRun:
             draft=known.draft,
             comment=known.comment,
             report=self._report,
+            purse=self._purse,
         )
 
     def _report(self, event: ev.Event) -> None:
         """Take a fact from the executor; one about a task that was settled meanwhile comes too late to matter."""
-        known = self._journal.state.tasks.get(getattr(event, "task_id", ""))
-        if known is None or (isinstance(event, ev.TaskRetrying) and known.status is not TaskStatus.IN_PROGRESS):
-            return
+        if not isinstance(event, ev.CallLost):
+            known = self._journal.state.tasks.get(getattr(event, "task_id", ""))
+            is_about_now = isinstance(event, ev.TaskRetrying | ev.TaskParked)
+            if known is None or (is_about_now and known.status is not TaskStatus.IN_PROGRESS):
+                return
         self._journal.record(event)
 
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestration import events as ev
-from orchestration.errors import StoreError
+from orchestration.errors import FailureKind, RunStopError, StoreError
 from orchestration.task import TaskStatus
 from orchestration.task_run import TaskRun, failure, unmet_dependencies
 
@@ -29,7 +29,14 @@ __all__ = ["Workflow", "first_error"]
 _log = logging.getLogger("orchestration")
 
 # The most frequent facts, after which there is nothing new to start.
-_FREES_NOTHING = (ev.TaskStarted, ev.TaskRetrying, ev.CallFinished)
+_FREES_NOTHING = (
+    ev.TaskStarted,
+    ev.TaskRetrying,
+    ev.TaskParked,
+    ev.CallReserved,
+    ev.CallFinished,
+    ev.CallReleased,
+)
 
 
 class Workflow:
@@ -59,6 +66,7 @@ class Workflow:
         self._is_stopping = False
         self._is_cancelled = False
         self.results: dict[str, ExecutionResult] = {}
+        self.stopped_by: RunStopError | None = None
 
     async def run(self) -> ev.RunStatus:
         """Work through the graph and return how it ended.
@@ -147,6 +155,9 @@ class Workflow:
         except StoreError:
             self._is_stopping = True
             raise
+        except RunStopError as exc:
+            self._is_stopping = True
+            self.stopped_by = self.stopped_by or exc
         except Exception as exc:  # noqa: BLE001 -- see below
             # It is recorded as the task's failure already. The others go on: one bad task must not stop a night's work.
             _log.exception("task %r failed", task_id, extra={"action": "task_raised", "task": task_id})
@@ -156,6 +167,8 @@ class Workflow:
         if self._is_cancelled:
             return "cancelled"
         counts = Counter(known.status for known in state.unordered())
+        if self.stopped_by is not None and self.stopped_by.kind is FailureKind.BUDGET:
+            return "over_budget"
         if self._is_stopping and self._journal.ready():
             return "interrupted"
         if counts[TaskStatus.FAILED] or counts[TaskStatus.CANCELLED]:

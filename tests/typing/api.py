@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -13,12 +14,15 @@ from orchestration import (
     AgentTask,
     AgentType,
     AttemptError,
+    Budget,
+    Budgets,
     CycleError,
     DependencyError,
     DuplicateError,
     ExecutionResult,
     ExecutionStatus,
     FailureKind,
+    Fallback,
     InvalidTaskError,
     OrchestrationError,
     Outcome,
@@ -28,6 +32,7 @@ from orchestration import (
     ProjectOrchestrator,
     ProviderUnavailableError,
     RetryPolicy,
+    RunStopError,
     StoreError,
     StoreVersionError,
     TaskExecutor,
@@ -57,8 +62,18 @@ def build() -> ProjectOrchestrator:
     assert_type(registry.list_agents(), list[AgentConfig])
     assert_type(registry.find(capability="code"), list[AgentConfig])
     executor = TaskExecutor(registry, scripts_dir=Path("scripts"), default_agent="writer", retry=RetryPolicy())
+    registry.register_agent(
+        AgentConfig(
+            "y", AgentType.OPENAI_GPT, fallback=("x", Fallback(agent="writer", on=frozenset({FailureKind.QUOTA})))
+        )
+    )
     project = ProjectOrchestrator(
-        Path(), project_id="nightly", registry=registry, executor=executor, variables={"lang": "en"}
+        Path(),
+        project_id="nightly",
+        registry=registry,
+        executor=executor,
+        variables={"lang": "en"},
+        budgets=Budgets(project=Budget(usd=Decimal("1.50")), tags={"docs": Budget(tokens=1_000)}),
     )
     project.add_task(AgentTask("outline", "Outline", agent="writer", priority=TaskPriority.HIGH))
     project.add_task(
@@ -104,6 +119,8 @@ def steer(project: ProjectOrchestrator) -> None:
     project.drain()
     project.cancel()
     project.cancel("a")
+    assert_type(project.budgets, Budgets)
+    project.budgets = Budgets(project=Budget(usd=Decimal(2)), on_limit="wait")
 
 
 async def run(project: ProjectOrchestrator) -> None:
@@ -193,6 +210,8 @@ def errors() -> None:
         assert_type(exc.kind, FailureKind)
     except ProjectFileError as exc:
         assert_type(exc.problems, tuple[str, ...])
+    except RunStopError as exc:
+        assert_type(exc.kind, FailureKind)
     except (StoreVersionError, StoreError, DependencyError, TransitionError) as exc:
         base: OrchestrationError = exc
         raise base from exc

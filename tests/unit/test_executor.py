@@ -9,7 +9,7 @@ from unittest.mock import AsyncMock, MagicMock, patch
 
 import pytest
 
-from llm_abstractions.errors import BadOutputError, OverloadedError, RateLimitError
+from llm_abstractions.errors import BadOutputError, CallTimeoutError, OverloadedError, RateLimitError
 from llm_abstractions.types import Completion, Usage
 from orchestration.agent_registry import AgentConfig, AgentRegistry, AgentType
 from orchestration.attempt import AttemptContext, TaskInput, current
@@ -301,7 +301,7 @@ class TestRetries:
     ):
         monkeypatch.setattr("random.random", lambda: 0.0)
         reports = circumstances(attempt=4)
-        provider.generate_content_async.side_effect = [OverloadedError("busy"), OverloadedError("busy"), "an answer"]
+        provider.generate_content_async.side_effect = [CallTimeoutError("slow"), CallTimeoutError("slow"), "an answer"]
 
         result = await executor.execute(task())
 
@@ -309,7 +309,7 @@ class TestRetries:
         assert result.metadata["attempts"] == 3
         retries = [fact for fact in reports if isinstance(fact, TaskRetrying)]
         assert [(fact.attempt, fact.delay_s) for fact in retries] == [(5, 0.5), (6, 1.0)]
-        assert retries[0].error == "agent 'claude': busy"
+        assert retries[0].error == "agent 'claude': slow"
         assert [fact.attempt for fact in reports if isinstance(fact, CallFinished)] == [6]
 
     @pytest.mark.looptime
@@ -319,7 +319,7 @@ class TestRetries:
 
         await executor.execute(task())
 
-        assert asyncio.get_running_loop().time() == 42
+        assert 42 <= asyncio.get_running_loop().time() <= 42 * 1.1  # the lane spreads those who waited for it
 
     @pytest.mark.looptime
     @pytest.mark.parametrize(
@@ -329,12 +329,12 @@ class TestRetries:
         self, executor, registry, provider, of_task, of_agent, attempts
     ):
         registry.register_agent(AgentConfig("limited", AgentType.OPENAI_GPT, max_attempts=of_agent))
-        provider.generate_content_async.side_effect = OverloadedError("busy")
+        provider.generate_content_async.side_effect = CallTimeoutError("slow")
 
         result = await executor.execute(task("limited", max_attempts=of_task))
 
         assert provider.generate_content_async.await_count == result.metadata["attempts"] == attempts
-        assert result.failure_kind is FailureKind.OVERLOADED
+        assert result.failure_kind is FailureKind.TIMEOUT
 
     async def test_usage_and_cost_of_all_attempts_are_added_up(self, make, provider, circumstances):
         reports = circumstances()
@@ -384,7 +384,7 @@ class TestTimeAndCancellation:
     async def test_the_timeout_spans_all_attempts(self, executor, registry, provider, of_task, of_agent, limit_s):
         async def busy(*_args, **_options):
             await asyncio.sleep(1)
-            raise OverloadedError("busy", retry_after_s=3)
+            raise CallTimeoutError("slow")
 
         registry.register_agent(AgentConfig("slow", AgentType.OPENAI_GPT, timeout_s=of_agent, max_attempts=100))
         provider.generate_content_async.side_effect = busy
@@ -579,7 +579,7 @@ class TestSecrets:
         monkeypatch.setenv("MY_KEY", self.SECRET)
         reports = circumstances()
         provider.generate_content_async.side_effect = [
-            OverloadedError(f"bad key {self.SECRET}"),
+            CallTimeoutError(f"bad key {self.SECRET}"),
             f'{{"n": "{self.SECRET}"}}',
             KeyError(self.SECRET),
         ]

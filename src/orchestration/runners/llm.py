@@ -13,17 +13,22 @@ import llm_abstractions.factory
 import llm_abstractions.prices
 from llm_abstractions.clients import ClientPool
 from llm_abstractions.errors import LlmError
+from llm_abstractions.lane import LaneLimits
+from llm_abstractions.lanes import Lanes
 from llm_abstractions.types import Completion, FinishReason
 from orchestration.attempt import Outcome
 from orchestration.errors import AttemptError, InvalidTaskError, ProviderUnavailableError
 from orchestration.events import CallFinished
+from orchestration.runners.traffic import BUDGETED_MAX_TOKENS, Admission, Call, Traffic
 from orchestration.task import FailureKind
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from llm_abstractions.base_llm import BaseLlm
     from orchestration.attempt import Work
 
-__all__ = ["LlmRunner"]
+__all__ = ["LaneLimits", "Lanes", "LlmRunner"]
 
 _log = logging.getLogger(__name__)
 
@@ -31,8 +36,24 @@ _log = logging.getLogger(__name__)
 class LlmRunner:
     """Calls models, one call per attempt, with clients that all attempts share."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Mapping[str, LaneLimits] | None = None) -> None:
         self._clients = ClientPool()
+        self._traffic = Traffic(limits)
+
+    @property
+    def lanes(self) -> Lanes:
+        """The lanes calls go through, to be looked at and changed."""
+        return self._traffic.lanes
+
+    def is_open(self, work: Work) -> bool:
+        """Tell whether a call would go out now, as far as the provider's state is concerned.
+
+        Raises:
+            InvalidTaskError: if there is no provider for the agent's type.
+            ProviderUnavailableError: if the SDK or the key is missing.
+
+        """
+        return self._traffic.lane_of(_call(work, self._provider(work), {})).is_open
 
     async def run(self, work: Work) -> Outcome:
         """Call the agent's model once.
@@ -44,25 +65,17 @@ class LlmRunner:
 
         """
         provider = self._provider(work)
-        started_s = time.monotonic()
+        options = _options(work)
+        kept: dict[str, Any] = {}
         try:
-            answer = await provider.generate_content_async(_messages(work), **_options(work))
+            async with self._traffic.admit(work, _call(work, provider, options)) as admission:
+                if admission.call_id:
+                    options.setdefault("max_tokens", BUDGETED_MAX_TOKENS)
+                answer = await _ask(work, provider, options, admission, kept)
         except LlmError as exc:
-            spent = {} if exc.answer is None else await _record(work, exc.answer, started_s)
-            raise _failure(work, exc, spent) from exc
-        except TimeoutError as exc:  # of a caller's own provider; the executor's own timeout arrives as a cancellation
-            raise AttemptError(
-                f"the provider of agent {work.agent.name!r} timed out: {str(exc) or 'TimeoutError'}",
-                kind=FailureKind.TIMEOUT,
-            ) from exc
-        if not isinstance(answer, str):
-            raise AttemptError(
-                f"the provider of agent {work.agent.name!r} returned {type(answer).__name__}, expected text",
-                kind=FailureKind.TASK_ERROR,
-            )
-        metadata = await _record(work, answer, started_s)
-        _refuse_truncated(work, answer, metadata)
-        return Outcome(output=str(answer), metadata=metadata)
+            raise _failure(work, exc, kept) from exc
+        _refuse_truncated(work, answer, kept)
+        return Outcome(output=str(answer), metadata=kept)
 
     async def aclose(self) -> None:
         """Close the clients; twice is fine."""
@@ -87,6 +100,46 @@ class LlmRunner:
             raise _unavailable(exc, "missing_api_key") from exc
         except ValueError as exc:
             raise InvalidTaskError(f"agent {agent.name!r}: {exc}") from exc
+
+
+async def _ask(
+    work: Work, provider: BaseLlm, options: dict[str, Any], admission: Admission, kept: dict[str, Any]
+) -> str:
+    """Make the call and report it; what is worth keeping of it goes into `kept`, also if it failed."""
+    started_s = time.monotonic()
+    try:
+        answer = await provider.generate_content_async(_messages(work), **options)
+    except LlmError as exc:
+        if exc.answer is not None:
+            kept |= await _record(work, exc.answer, started_s, admission.call_id)
+        raise
+    except TimeoutError as exc:  # of a caller's own provider; the executor's own timeout arrives as a cancellation
+        raise AttemptError(
+            f"the provider of agent {work.agent.name!r} timed out: {str(exc) or 'TimeoutError'}",
+            kind=FailureKind.TIMEOUT,
+        ) from exc
+    if not isinstance(answer, str):
+        raise AttemptError(
+            f"the provider of agent {work.agent.name!r} returned {type(answer).__name__}, expected text",
+            kind=FailureKind.TASK_ERROR,
+        )
+    admission.succeed(answer)
+    kept |= await _record(work, answer, started_s, admission.call_id)
+    return answer
+
+
+def _call(work: Work, provider: BaseLlm, options: dict[str, Any]) -> Call:
+    text = f"{work.system or ''}{work.prompt}{options.get('json_schema') or ''}"
+    account = getattr(provider, "account", "")
+    model = getattr(provider, "model", "")
+    return Call(
+        provider=work.agent.agent_type.value,
+        account=account if isinstance(account, str) else "",
+        model=model if isinstance(model, str) and model else _model(work) or "",
+        prompt_chars=len(text),
+        prompt_bytes=len(text) if text.isascii() else len(text.encode(errors="replace")),
+        max_tokens=options.get("max_tokens"),
+    )
 
 
 def _model(work: Work) -> str | None:
@@ -115,7 +168,7 @@ def _only_set(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-async def _record(work: Work, answer: str, started_s: float) -> dict[str, Any]:
+async def _record(work: Work, answer: str, started_s: float, call_id: str) -> dict[str, Any]:
     """Report the call and return what is worth keeping of it; a plain text says nothing of itself."""
     duration_s = time.monotonic() - started_s
     facts: dict[str, Any] = {"provider": work.agent.agent_type.value, "model": _model(work) or ""}
@@ -136,6 +189,9 @@ async def _record(work: Work, answer: str, started_s: float) -> dict[str, Any]:
                 at=datetime.now(UTC),
                 task_id=work.task.task_id,
                 attempt=work.context.attempt,
+                agent=work.agent.name,
+                tags=() if work.context.purse is None else work.context.purse.tags_of(work.task.task_id),
+                call_id=call_id,
                 cost_usd=cost,
                 duration_s=duration_s,
                 **facts,

@@ -1,0 +1,201 @@
+"""One execution of a task: who is at it, how far it has come, and what follows from a failure. Acts on nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from orchestration.agent_registry import AgentType
+from orchestration.attempt import Deadline
+from orchestration.errors import FailureKind, RunStopError
+from orchestration.redact import redact
+from orchestration.retry import decide, park_s
+from orchestration.task import ExecutionResult, ExecutionStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestration.agent_registry import AgentConfig
+    from orchestration.attempt import AttemptContext
+    from orchestration.errors import AttemptError
+    from orchestration.retry import RetryPolicy
+    from orchestration.task import AgentTask
+
+__all__ = ["Execution", "Step", "Successor", "storable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Successor:
+    """An agent that takes over, and after which kinds of failure."""
+
+    agent: AgentConfig
+    on: frozenset[FailureKind]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What follows a failure: `delay_s` seconds later the task is tried again.
+
+    `is_parked`: what only time can mend is waited for; that uses up no attempt, and the task's own time stands still.
+    `is_for_budget`: a person's word on the budgets is waited for instead of a moment. `successor`: who takes over.
+    """
+
+    delay_s: float = 0.0
+    is_parked: bool = False
+    is_for_budget: bool = False
+    successor: int | None = None
+
+
+@dataclass(slots=True)
+class Execution:
+    """One call of `TaskExecutor.execute`."""
+
+    task: AgentTask
+    agent: AgentConfig
+    mode: str
+    context: AttemptContext
+    policy: RetryPolicy
+    secrets: tuple[str, ...] = ()
+    chain: tuple[Successor, ...] = ()
+    deadline: Deadline = field(default_factory=Deadline)
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    attempts: int = 0
+    spent: dict[str, Any] = field(default_factory=dict)  # `usage` and `cost_usd` of the attempts that failed
+    _tries: int = 0  # attempts of the present agent
+    _position: int = 0  # in the chain: successors before it had their turn
+    _parked: int = 0
+    _parked_s: float = 0.0
+    _is_again: bool = False  # the next attempt has the number of the last, which was parked
+    _left: list[str] = field(default_factory=list)  # agents that were given up on
+
+    def next_context(self) -> AttemptContext:
+        """Count an attempt, unless the last one was parked, and return its circumstances."""
+        if not self._is_again:
+            self.attempts += 1
+            self._tries += 1
+        self._is_again = False
+        return self.context if self.attempts == 1 else replace(self.context, attempt=self.number)
+
+    @property
+    def number(self) -> int:
+        """The attempt's number in the life of the task, which earlier runs have begun to count."""
+        return self.context.attempt + self.attempts - 1
+
+    def after(self, failure: AttemptError, *, jitter: float) -> Step | None:
+        """Decide what follows a failure; None: it is final.
+
+        Raises:
+            RunStopError: if the task can go on only after a person has changed something.
+
+        """
+        successor = self.successor_for(failure.kind)
+        if successor is not None:
+            return Step(successor=successor)
+        if failure.kind is FailureKind.BUDGET:
+            return self._without_budget(failure)
+        wait_s = park_s(
+            failure.kind,
+            self._parked,
+            self._parked_s,
+            self.policy,
+            retry_after_s=failure.retry_after_s,
+            jitter=jitter,
+        )
+        if wait_s is not None:
+            return self._park(failure, wait_s)
+        delay_s = decide(failure.kind, self._tries, self._limits(), retry_after_s=failure.retry_after_s, jitter=jitter)
+        return None if delay_s is None else Step(delay_s=delay_s)
+
+    def successor_for(self, kind: FailureKind) -> int | None:
+        """Return the place in the chain of the next agent that takes over after this kind of failure, if any."""
+        for position in range(self._position, len(self.chain)):
+            if kind in self.chain[position].on:
+                return position
+        return None
+
+    def hand_over(self, position: int) -> None:
+        """Let the successor at this place in the chain take over."""
+        self._left.append(self.agent.name)
+        self.agent = self.chain[position].agent
+        self._position = position + 1
+        self._tries, self._parked, self._is_again = 0, 0, False
+        if self.agent.agent_type is AgentType.HUMAN:
+            self.mode = "interactive"
+
+    def book(self, details: Mapping[str, Any]) -> None:
+        """Add what a failed attempt used."""
+        self.spent = _spending(self.spent, details)
+
+    def finished(self, output: str, data: Any, metadata: Mapping[str, Any]) -> ExecutionResult:
+        """Return the result of work that is done, or that a person has the next word on."""
+        facts = {**metadata, **_spending(self.spent, metadata)}
+        if data is not None:
+            facts["data"] = data
+        status = ExecutionStatus.SUCCESS if self.mode == "api" else ExecutionStatus.PENDING
+        return self._result(status, facts, output=output)
+
+    def failed(self, failure: AttemptError) -> ExecutionResult:
+        """Return the result of a failure that is final."""
+        facts = {**failure.details, **self.spent, "failure_kind": failure.kind.value}
+        return self._result(ExecutionStatus.FAILED, facts, error=str(failure))
+
+    def _without_budget(self, failure: AttemptError) -> Step:
+        purse = self.context.purse
+        if purse is not None and purse.on_limit == "wait":
+            self._is_again = True
+            return Step(is_parked=True, is_for_budget=True)
+        raise RunStopError(f"task {self.task.task_id!r} cannot go on: {failure}", kind=failure.kind) from failure
+
+    def _park(self, failure: AttemptError, wait_s: float) -> Step:
+        # A rate limit is the lane's to wait out; that is pacing, which no switch turns off.
+        if not self.policy.park and failure.kind is not FailureKind.RATE_LIMIT:
+            raise RunStopError(f"task {self.task.task_id!r} would be parked: {failure}", kind=failure.kind) from failure
+        self._parked += 1
+        self._parked_s += wait_s
+        self._is_again = True
+        return Step(delay_s=wait_s, is_parked=True)
+
+    def _limits(self) -> RetryPolicy:
+        limit = self.task.max_attempts or self.agent.max_attempts
+        return self.policy if limit is None else replace(self.policy, max_attempts=limit)
+
+    def _result(
+        self, status: ExecutionStatus, metadata: dict[str, Any], *, output: str = "", error: str = ""
+    ) -> ExecutionResult:
+        """Return the result, fit to be stored and shown."""
+        facts: dict[str, Any] = {"execution_mode": self.mode, "attempts": self.attempts}
+        if self._left:
+            facts["fallback_from"] = list(self._left)
+        is_over = status is not ExecutionStatus.PENDING
+        return ExecutionResult(
+            task_id=self.task.task_id,
+            agent=self.agent.name,
+            status=status,
+            started_at=self.started_at,
+            completed_at=datetime.now(UTC) if is_over else None,
+            output=redact(storable(output), self.secrets),
+            error=redact(storable(error), self.secrets),
+            metadata=redact(facts | metadata, self.secrets),
+        )
+
+
+def storable(text: str) -> str:
+    """Replace lone surrogates, which no UTF-8 file can hold."""
+    if text.isascii():
+        return text
+    return text.encode(errors="replace").decode()
+
+
+def _spending(earlier: dict[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the usage and cost of both; a cost that is unknown in part is unknown."""
+    if "usage" not in later:
+        return earlier
+    if not earlier:
+        return {"usage": later["usage"], "cost_usd": later["cost_usd"]}
+    costs = (earlier["cost_usd"], later["cost_usd"])
+    return {
+        "usage": {name: count + later["usage"].get(name, 0) for name, count in earlier["usage"].items()},
+        "cost_usd": None if None in costs else str(sum(map(Decimal, costs))),
+    }
