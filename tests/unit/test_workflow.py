@@ -430,13 +430,14 @@ async def test_a_taken_task_that_was_settled_before_it_began_does_not_run(projec
     assert statuses(project) == expected
 
 
-async def test_a_taken_task_whose_dependency_was_reset_waits_for_it_again(project, executor):
+async def test_a_taken_task_whose_dependency_was_reset_waits_for_it_again(project, executor, caplog):
     for given in (task("a"), task("b", "a")):
         project.add_task(given)
     when_taken(project, lambda: project.reset("a"))
     result = await project.execute_workflow()
     assert executor.started == ["a", "a", "b"]
     assert result.status == "completed"
+    assert caplog.text == ""
 
 
 async def test_a_task_taken_twice_because_the_graph_changed_runs_once(project, executor):
