@@ -1,13 +1,13 @@
 """Define the port every provider fills: messages in, text out. Knows no vendor, transport or key."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from types import TracebackType
 from typing import Self
 
 from llm_abstractions.types import Completion, Message
 
-__all__ = ["BaseLlm", "TextStream"]
+__all__ = ["BaseLlm", "PieceStream", "TextStream"]
 
 
 class TextStream(ABC, AsyncIterator[str]):
@@ -41,8 +41,13 @@ class BaseLlm(ABC):
     """A model that answers. Only `generate_content_async` must be written for a provider of one's own.
 
     The options of a call are those of `CallOptions`: max_tokens, temperature, system, json_schema, timeout_s, stop,
-    on_text, extras.
+    on_text, on_start, cache_prefix, extras.
     """
+
+    @property
+    def caches_prefixes(self) -> bool:
+        """Whether the provider charges less for a long beginning that it has read before in the last minutes."""
+        return False
 
     @property
     def account(self) -> str:
@@ -76,6 +81,25 @@ class BaseLlm(ABC):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+class PieceStream(TextStream):
+    """The stream over a generator that yields text, and the `Completion` last. It runs from the first read on."""
+
+    def __init__(self, pieces: AsyncGenerator[str, None]) -> None:
+        self._pieces = pieces
+
+    async def __anext__(self) -> str:
+        piece = await anext(self._pieces)
+        if isinstance(piece, Completion):
+            self._completion = piece
+            await self.aclose()
+            raise StopAsyncIteration
+        return piece
+
+    async def aclose(self) -> None:
+        """Close the generator."""
+        await self._pieces.aclose()
 
 
 class _OnePiece(TextStream):

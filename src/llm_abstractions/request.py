@@ -20,8 +20,10 @@ class CallOptions:
     """What a call may ask for besides its messages; None leaves it to the provider.
 
     `json_schema` asks for JSON of that shape. `stop` ends the answer where one of the strings appears. `on_text` is
-    called with each piece of text as it arrives. `extras` are fields of the provider's own request body, in its wire
-    spelling, sent as they are.
+    called with each piece of text as it arrives, `on_start` once when the answer begins to arrive (a model may think
+    long before its first text). `cache_prefix` is what the first message begins with, as other calls do too: it and the
+    system text are marked for the provider's cache, the system text alone if it is empty. `extras` are fields of the
+    provider's own request body, in its wire spelling, sent as they are.
     """
 
     max_tokens: int | None = None
@@ -31,6 +33,8 @@ class CallOptions:
     timeout_s: float | None = None
     stop: tuple[str, ...] = ()
     on_text: Callable[[str], object] | None = None
+    on_start: Callable[[], object] | None = None
+    cache_prefix: str | None = None
     extras: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -58,6 +62,11 @@ def parse_request(messages: object, options: Mapping[str, object]) -> CallReques
     spoken = tuple(turn for turn in turns if turn["role"] != "system")
     if not spoken:
         raise ValueError(f"messages has no user message among its {len(turns)}: add {{'role': 'user', 'content': ...}}")
+    if checked.cache_prefix and not spoken[0]["content"].startswith(checked.cache_prefix):
+        raise ValueError(
+            f"the first {spoken[0]['role']} message does not begin with cache_prefix, which is "
+            f"{checked.cache_prefix[:40]!r}...: give the text that stands at its very beginning"
+        )
     return CallRequest(system="\n\n".join(system) or None, turns=spoken, options=checked)
 
 
@@ -172,6 +181,18 @@ def _check_on_text(value: object) -> Callable[[str], object]:
     return value
 
 
+def _check_on_start(value: object) -> Callable[[], object]:
+    if not callable(value):
+        raise TypeError(f"on_start must be callable without arguments, not {type(value).__name__}")
+    return value
+
+
+def _check_cache_prefix(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"cache_prefix must be text, not {type(value).__name__}")
+    return value
+
+
 def _check_extras(value: object) -> Mapping[str, object]:
     if not isinstance(value, Mapping):
         raise TypeError(f"extras must be a dict of request fields, not {type(value).__name__}")
@@ -189,5 +210,7 @@ _CHECKS: dict[str, Callable[[object], object]] = {
     "timeout_s": check_timeout_s,
     "stop": _check_stop,
     "on_text": _check_on_text,
+    "on_start": _check_on_start,
+    "cache_prefix": _check_cache_prefix,
     "extras": _check_extras,
 }

@@ -11,7 +11,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import ClassVar
 
-from llm_abstractions.base_llm import BaseLlm, TextStream
+from llm_abstractions.base_llm import BaseLlm, PieceStream, TextStream
 from llm_abstractions.clients import ClientPool
 from llm_abstractions.errors import FailureKind, LlmError
 from llm_abstractions.failures import Failure, error_from, kind_of, redact, transport_failure
@@ -80,7 +80,7 @@ class SdkLlm(BaseLlm):
     async def generate_content_async(self, messages: Sequence[Message], **options: object) -> Completion:
         """Return the answer. See `BaseLlm`."""
         request = parse_request(messages, options)
-        if request.options.on_text or self._prefers_stream(request):
+        if request.options.on_text or request.options.on_start or self._prefers_stream(request):
             return await self._generate_by_stream(request)
         timeout_s = self._timeout_s(request)
         with self._own_errors(timeout_s):
@@ -91,7 +91,7 @@ class SdkLlm(BaseLlm):
 
     def stream_content_async(self, messages: Sequence[Message], **options: object) -> TextStream:
         """Return the answer as it arrives; only waiting for the provider counts towards `timeout_s`. See `BaseLlm`."""
-        return _SdkStream(self._pieces(parse_request(messages, options)))
+        return PieceStream(self._pieces(parse_request(messages, options)))
 
     async def aclose(self) -> None:
         """Close the clients this provider owns; a pool it was given stays open. Twice is fine."""
@@ -132,7 +132,10 @@ class SdkLlm(BaseLlm):
 
     @abstractmethod
     def _stream(self, request: CallRequest) -> AsyncGenerator[str | Outcome, None]:
-        """Make one streamed call: yields text, and the outcome last. Closing it closes the connection."""
+        """Make one streamed call: yields text, and the outcome last. Closing it closes the connection.
+
+        What arrives without text is an empty piece, so that the first one tells that the answer has begun.
+        """
 
     @abstractmethod
     def _read_failure(self, exc: Exception) -> Failure | None:
@@ -172,7 +175,7 @@ class SdkLlm(BaseLlm):
 
     async def _generate_by_stream(self, request: CallRequest) -> Completion:
         on_text = request.options.on_text
-        async with _SdkStream(self._pieces(request)) as stream:
+        async with PieceStream(self._pieces(request)) as stream:
             async for text in stream:
                 if on_text:
                     on_text(text)
@@ -182,7 +185,7 @@ class SdkLlm(BaseLlm):
         """Yield the text as it arrives, and the `Completion` last."""
         with self._own_errors():
             await self._connect()
-        clock, parts = asyncio.get_running_loop().time, list[str]()
+        clock, parts, on_start = asyncio.get_running_loop().time, list[str](), request.options.on_start
         timeout_s = left_s = self._timeout_s(request)
         async with aclosing(self._stream(request)) as source:
             while True:
@@ -193,8 +196,12 @@ class SdkLlm(BaseLlm):
                 left_s -= clock() - asked_at  # the reader's own time between pieces is not the provider's
                 if isinstance(item, Outcome):
                     break
-                parts.append(item)
-                yield item
+                if on_start:
+                    on_start()
+                    on_start = None
+                if item:
+                    parts.append(item)
+                    yield item
         yield self._complete("".join(parts), item, request)
 
     @contextmanager
@@ -284,24 +291,6 @@ def _not_json(text: str, outcome: Outcome, request: CallRequest) -> Failure | No
         message = f"JSON was asked for, but the answer is not JSON ({exc}): {text[:80]!r}"
         return Failure(kind=FailureKind.BAD_OUTPUT, message=message, request_id=outcome.request_id)
     return None
-
-
-class _SdkStream(TextStream):
-    """One streamed call, made on the first read."""
-
-    def __init__(self, pieces: AsyncGenerator[str, None]) -> None:
-        self._pieces = pieces
-
-    async def __anext__(self) -> str:
-        piece = await anext(self._pieces)
-        if isinstance(piece, Completion):
-            self._completion = piece
-            await self.aclose()
-            raise StopAsyncIteration
-        return piece
-
-    async def aclose(self) -> None:
-        await self._pieces.aclose()
 
 
 def _checked_model(model: str | None) -> str | None:

@@ -68,6 +68,11 @@ class AnthropicLlm(SdkLlm):
         closers.push_async_callback(client.close)
         return client
 
+    @property
+    def caches_prefixes(self) -> bool:
+        """Whether the provider charges less for a beginning it knows; compatible servers take its marks as well."""
+        return True
+
     def _prefers_stream(self, request: CallRequest) -> bool:
         return (request.options.max_tokens or 0) > _MAX_PLAIN_TOKENS
 
@@ -95,8 +100,7 @@ class AnthropicLlm(SdkLlm):
         seen = _Seen()
         async with stream:
             async for event in stream:
-                if text := seen.read(event):
-                    yield text
+                yield seen.read(event)
         yield seen.outcome(stream.response.headers)
 
     def _body(self, request: CallRequest) -> dict[str, Any]:
@@ -106,9 +110,9 @@ class AnthropicLlm(SdkLlm):
             extra_body["temperature"] = options.temperature
         body: dict[str, Any] = {
             "model": self.model,
-            "messages": list(request.turns),
+            "messages": _messages(request),
             "max_tokens": options.max_tokens or _DEFAULT_MAX_TOKENS,
-            "system": request.system,
+            "system": _system(request),
             "stop_sequences": list(options.stop) or None,
             "extra_body": extra_body or None,
         }
@@ -122,6 +126,27 @@ class AnthropicLlm(SdkLlm):
         if isinstance(exc, anthropic.APIStatusError):
             return read_status_error(exc, exc.error_code, exc.type)
         return read_sdk_error(exc, "anthropic", _KIND_BY_CLASS)
+
+
+def _system(request: CallRequest) -> str | list[dict[str, Any]] | None:
+    is_marked = request.options.cache_prefix == ""
+    return [_marked(request.system)] if is_marked and request.system else request.system
+
+
+def _messages(request: CallRequest) -> list[Any]:
+    """Return the turns; what may be cached is a block of its own, and its mark covers the system text as well."""
+    prefix = request.options.cache_prefix
+    if not prefix:
+        return list(request.turns)
+    first, *others = request.turns
+    rest = first["content"].removeprefix(prefix)
+    # The API refuses blocks without any words.
+    blocks = [_marked(prefix), {"type": "text", "text": rest}] if rest.strip() else [_marked(first["content"])]
+    return [{"role": first["role"], "content": blocks}, *others]
+
+
+def _marked(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}
 
 
 class _Seen:

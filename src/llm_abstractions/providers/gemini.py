@@ -82,6 +82,11 @@ class GeminiLlm(SdkLlm):
         closers.push_async_callback(client.aio.aclose)
         return client
 
+    @property
+    def caches_prefixes(self) -> bool:
+        """Whether the provider charges less for a beginning it knows: it finds out by itself, without marks."""
+        return self.vendor.is_own_url(self.base_url)
+
     async def _generate(self, request: CallRequest) -> Answer:
         client = await self._connect()
         answer = await client.aio.models.generate_content(**self._arguments(request))
@@ -94,8 +99,7 @@ class GeminiLlm(SdkLlm):
         _responses.set(responses)
         try:
             async for chunk in await client.aio.models.generate_content_stream(**self._arguments(request)):
-                if text := seen.read(chunk):
-                    yield text
+                yield seen.read(chunk)
         finally:
             _responses.set(None)
             for response in responses:

@@ -102,6 +102,11 @@ class LocalLlm(OpenAILlm):
         return {"max_tokens": _DEFAULT_MAX_TOKENS, **super()._body(request)}
 
     @property
+    def caches_prefixes(self) -> bool:
+        """Never: nobody charges for what this machine reads."""
+        return False
+
+    @property
     def _max_tokens_field(self) -> str:
         return "max_tokens"
 
