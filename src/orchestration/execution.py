@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from orchestration.agent_registry import AgentType
 from orchestration.attempt import Deadline
+from orchestration.clock import now
 from orchestration.errors import FailureKind, RunStopError
 from orchestration.redact import redact
 from orchestration.retry import decide, park_s
@@ -16,6 +16,7 @@ from orchestration.task import ExecutionResult, ExecutionStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from orchestration.agent_registry import AgentConfig
     from orchestration.attempt import AttemptContext
@@ -60,7 +61,7 @@ class Execution:
     secrets: tuple[str, ...] = ()
     chain: tuple[Successor, ...] = ()
     deadline: Deadline = field(default_factory=Deadline)
-    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    started_at: datetime = field(default_factory=now)
     attempts: int = 0
     spent: dict[str, Any] = field(default_factory=dict)  # `usage` and `cost_usd` of the attempts that failed
     _tries: int = 0  # attempts of the present agent
@@ -174,7 +175,7 @@ class Execution:
             agent=self.agent.name,
             status=status,
             started_at=self.started_at,
-            completed_at=datetime.now(UTC) if is_over else None,
+            completed_at=now() if is_over else None,
             output=redact(storable(output), self.secrets),
             error=redact(storable(error), self.secrets),
             metadata=redact(facts | metadata, self.secrets),

@@ -10,7 +10,7 @@ import logging
 import random
 import traceback
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -18,6 +18,7 @@ from orchestration import prompt
 from orchestration.agent_registry import LLM_TYPES, AgentType
 from orchestration.answer import form_of
 from orchestration.attempt import Deadline, Outcome, Work, current
+from orchestration.clock import now
 from orchestration.errors import AttemptError, OrchestrationError, ProviderUnavailableError
 from orchestration.events import TaskParked, TaskRetrying
 from orchestration.execution import Execution, Step, Successor, storable
@@ -79,6 +80,7 @@ class TaskExecutor:
         retry: RetryPolicy | None = None,
         root: str | Path | None = None,
         limits: Mapping[str, LaneLimits] | None = None,
+        rng: random.Random | None = None,
     ) -> None:
         check_mode(execution_mode)
         self.registry = registry
@@ -86,7 +88,8 @@ class TaskExecutor:
         self._execution_mode = execution_mode
         self._retry = retry or RetryPolicy()
         self._root = None if root is None else Path(root)
-        self._llm = LlmRunner(limits)
+        self._random = rng or random.Random()  # noqa: S311 -- spreads calls in time, guards nothing
+        self._llm = LlmRunner(limits, rng=self._random)
         self._script = ScriptRunner(scripts_dir, self._root)
         self._person = PersonRunner()
         self._runners: dict[AgentType, Runner] = {
@@ -171,7 +174,7 @@ class TaskExecutor:
             except AttemptError as exc:
                 failure = exc
             execution.book(failure.details)
-            step = execution.after(failure, jitter=random.random())  # noqa: S311 -- spreads retries, guards nothing
+            step = execution.after(failure, jitter=self._random.random())
             if step is None:
                 raise failure
             _report_step(execution, step, failure)
@@ -294,7 +297,7 @@ async def _wait(execution: Execution, step: Step) -> None:
 
 def _report_step(execution: Execution, step: Step, failure: AttemptError) -> None:
     """Tell what follows a failure, before it is done."""
-    at, task_id = datetime.now(UTC), execution.task.task_id
+    at, task_id = now(), execution.task.task_id
     error = redact(storable(str(failure)), execution.secrets)
     if step.is_parked:
         until = None if step.is_for_budget else at + timedelta(seconds=step.delay_s)

@@ -10,10 +10,10 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from orchestration import events as ev
+from orchestration.clock import now
 from orchestration.run_state import RunState, apply, fold
 from orchestration.schedule import Schedule
 from orchestration.task import TaskStatus
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["Journal", "now"]
 
 _log = logging.getLogger("orchestration")
-
-
-def now() -> datetime:
-    """Return this moment, aware, in UTC."""
-    return datetime.now(UTC)
 
 
 class Journal:

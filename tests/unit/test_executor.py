@@ -299,7 +299,7 @@ class TestRetries:
     async def test_waits_double_and_each_retry_is_reported_before_it_starts(
         self, executor, provider, circumstances, monkeypatch
     ):
-        monkeypatch.setattr("random.random", lambda: 0.0)
+        monkeypatch.setattr(executor._random, "random", lambda: 0.0)
         reports = circumstances(attempt=4)
         provider.generate_content_async.side_effect = [CallTimeoutError("slow"), CallTimeoutError("slow"), "an answer"]
 
@@ -314,7 +314,7 @@ class TestRetries:
 
     @pytest.mark.looptime
     async def test_the_moment_a_provider_names_is_waited_for(self, executor, provider, monkeypatch):
-        monkeypatch.setattr("random.random", lambda: 0.0)
+        monkeypatch.setattr(executor._random, "random", lambda: 0.0)
         provider.generate_content_async.side_effect = [RateLimitError("slow down", retry_after_s=42), "an answer"]
 
         await executor.execute(task())

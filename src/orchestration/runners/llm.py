@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import time
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +16,14 @@ from llm_abstractions.lane import LaneLimits
 from llm_abstractions.lanes import Lanes
 from llm_abstractions.types import Completion, FinishReason
 from orchestration.attempt import Outcome
+from orchestration.clock import now
 from orchestration.errors import AttemptError, InvalidTaskError, ProviderUnavailableError
 from orchestration.events import CallFinished
 from orchestration.runners.traffic import BUDGETED_MAX_TOKENS, Admission, Call, Traffic
 from orchestration.task import FailureKind
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Mapping
 
     from llm_abstractions.base_llm import BaseLlm
@@ -36,9 +37,9 @@ _log = logging.getLogger(__name__)
 class LlmRunner:
     """Calls models, one call per attempt, with clients that all attempts share."""
 
-    def __init__(self, limits: Mapping[str, LaneLimits] | None = None) -> None:
+    def __init__(self, limits: Mapping[str, LaneLimits] | None = None, *, rng: random.Random | None = None) -> None:
         self._clients = ClientPool()
-        self._traffic = Traffic(limits)
+        self._traffic = Traffic(limits, rng=rng)
 
     @property
     def lanes(self) -> Lanes:
@@ -106,7 +107,7 @@ async def _ask(
     work: Work, provider: BaseLlm, options: dict[str, Any], admission: Admission, kept: dict[str, Any]
 ) -> str:
     """Make the call and report it; what is worth keeping of it goes into `kept`, also if it failed."""
-    started_s = time.monotonic()
+    started_s = asyncio.get_running_loop().time()
     try:
         answer = await provider.generate_content_async(_messages(work), **options)
     except LlmError as exc:
@@ -170,7 +171,7 @@ def _only_set(options: dict[str, Any]) -> dict[str, Any]:
 
 async def _record(work: Work, answer: str, started_s: float, call_id: str) -> dict[str, Any]:
     """Report the call and return what is worth keeping of it; a plain text says nothing of itself."""
-    duration_s = time.monotonic() - started_s
+    duration_s = asyncio.get_running_loop().time() - started_s
     facts: dict[str, Any] = {"provider": work.agent.agent_type.value, "model": _model(work) or ""}
     usage: dict[str, Any] = {}
     cost = None
@@ -186,7 +187,7 @@ async def _record(work: Work, answer: str, started_s: float, call_id: str) -> di
     finally:  # the call was made, even if we are cancelled while we look up its price
         work.context.report(
             CallFinished(
-                at=datetime.now(UTC),
+                at=now(),
                 task_id=work.task.task_id,
                 attempt=work.context.attempt,
                 agent=work.agent.name,

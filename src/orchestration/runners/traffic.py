@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import llm_abstractions.prices
@@ -13,9 +12,11 @@ from llm_abstractions.errors import LlmError
 from llm_abstractions.lanes import Lanes
 from llm_abstractions.types import Completion, Usage
 from orchestration.attempt import WorstCase
+from orchestration.clock import now
 from orchestration.events import CallLost
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import AsyncIterator, Mapping
 
     from llm_abstractions.lane import Lane, LaneLimits, Permit
@@ -60,8 +61,8 @@ class Admission:
 class Traffic:
     """The lanes of one executor."""
 
-    def __init__(self, limits: Mapping[str, LaneLimits] | None = None) -> None:
-        self.lanes = Lanes(limits)
+    def __init__(self, limits: Mapping[str, LaneLimits] | None = None, *, rng: random.Random | None = None) -> None:
+        self.lanes = Lanes(limits, rng=rng)
 
     def lane_of(self, call: Call) -> Lane:
         """Return the lane a call goes through."""
@@ -121,7 +122,7 @@ def _release(purse: Purse | None, call_id: str) -> None:
 def _lose(work: Work, call_id: str) -> None:
     """Book the worst case of a call that may have been charged."""
     if call_id:
-        work.context.report(CallLost(at=datetime.now(UTC), call_id=call_id))
+        work.context.report(CallLost(at=now(), call_id=call_id))
 
 
 async def _worst_case(call: Call) -> WorstCase:
