@@ -83,7 +83,7 @@ STRUCTURE = [
     ("  {}", "4:3: tasks: is empty; expected at least one task, such as draft: {agent: writer, prompt: Write a poem.}"),
     ("  []", "4:3: tasks: is empty; expected at least one task, such as draft: {agent: writer, prompt: Write a poem.}"),
     ("  many", "4:3: tasks: 'many' is not a mapping or a list; expected at least one task"),
-    ("  a: {}\nextra: 1", "5:1: extra: this key is not known; known here: 'project', 'description', 'scripts_dir'"),
+    ("  a: {}\nbogus: 1", "5:1: bogus: this key is not known; known here: 'project', 'description', 'scripts_dir'"),
     ("  a: {}\nmodes: api", "5:1: modes: this key is not known; did you mean 'mode'?"),
     ("  a: {}\nmax_concurrent: -1", "5:17: max_concurrent: -1 is less than 1; expected a whole number from 1 up"),
     ("  a: {}\nvariables: [topic]", "5:12: variables: a list is not a mapping; expected variables with their defaults"),

@@ -34,11 +34,13 @@ def check_content(content: Content) -> Iterator[Problem]:
     yield from _names(content)
     yield from _repeated_ids(content)
     yield from _agents(content)
+    yield from _fallbacks(content)
     yield from _dependencies(content)
     yield from _cycles(content)
     yield from _output_files(content)
     yield from _variables(content)
     yield from _metadata(content)
+    yield from _tags(content)
     yield from _scripts_dir(content)
 
 
@@ -80,6 +82,7 @@ def _agents(content: Content) -> Iterator[Problem]:
     ]
     if "default_agent" in content.top:
         uses.append((("default_agent",), content.top["default_agent"]))
+    uses += [(keys, successor) for _, keys, successor in _successors(content)]
     for keys, name in uses:
         if name not in content.agents:
             yield content.document.at_value(
@@ -92,6 +95,29 @@ def _agents(content: Content) -> Iterator[Problem]:
         more = f" (and {len(idle) - 1} more)" if len(idle) > 1 else ""
         message = f"no agent does this task{more}; name one under 'agent', or set 'default_agent'"
         yield content.document.at_key(idle[0].keys, message)
+
+
+def _successors(content: Content) -> Iterator[tuple[str, Keys, str]]:
+    """Yield each agent's fallback agents: its name, where the other's stands, and that."""
+    for name, options in (content.agents or {}).items():
+        for index, step in enumerate((options or {}).get("fallback") or ()):
+            keys: Keys = ("agents", name, "fallback", index)
+            if isinstance(step, str):
+                yield name, keys, step
+            elif step is not None and step.get("agent") is not None:
+                yield name, (*keys, "agent"), step["agent"]
+
+
+def _fallbacks(content: Content) -> Iterator[Problem]:
+    """Chains that come back to an agent they had already. Two agents may well stand in for each other."""
+    seen: dict[str, set[str]] = {}
+    for name, keys, successor in _successors(content):
+        chain = seen.setdefault(name, set())
+        if successor == name:
+            yield content.document.at_value(keys, f"the agent {name!r} would take over from itself; name another")
+        elif successor in chain:
+            yield content.document.at_value(keys, f"the agent {successor!r} is in this chain already; keep one")
+        chain.add(successor)
 
 
 def _dependencies(content: Content) -> Iterator[Problem]:
@@ -162,6 +188,18 @@ def _metadata(content: Content) -> Iterator[Problem]:
             if name in entry.given and name in entry.fields.get("metadata", {}):
                 message = f"{name!r} is given here and as the task's own key; keep one"
                 yield content.document.at_key(entry.at("metadata", name), message)
+
+
+def _tags(content: Content) -> Iterator[Problem]:
+    """Budgets of tags that no task has."""
+    budget = content.top.get("budget", {})
+    if not isinstance(budget.get("tags"), dict):
+        return
+    known = dict.fromkeys(tag for entry in content.entries for tag in entry.fields.get("tags", ()) if tag is not None)
+    for tag in budget["tags"]:
+        if tag not in known:
+            hint = did_you_mean(tag, known) or (f"; the tags of this file: {one_of(known)}" if known else "")
+            yield content.document.at_key(("budget", "tags", tag), f"no task has the tag {shown(tag)}{hint}")
 
 
 def _scripts_dir(content: Content) -> Iterator[Problem]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from orchestration.errors import ProjectFileError
@@ -21,12 +22,16 @@ MAX_BYTES = 5_000_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """Where a value stands, and its key where it has one. `is_literal`: a `|` block, whose lines are the file's."""
+    """Where a value stands, and its key where it has one. `is_literal`: a `|` block, whose lines are the file's.
+
+    `text` is how a value without parts is written, for those that have to be taken to the letter.
+    """
 
     key: Mark
     value: Mark
     last_line: int
     is_literal: bool
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True, order=True, slots=True)
@@ -81,6 +86,10 @@ class Document:
     def line_of(self, keys: Keys) -> int:
         """Return the line of the value's key."""
         return self.places[keys].key.line
+
+    def exact(self, keys: Keys, value: float) -> Decimal:
+        """Return a number as it is written, which a float is not: 0.1 is a tenth."""
+        return Decimal(value if isinstance(value, int) else self.places[keys].text)
 
     def describe(self, problem: Problem) -> str:
         """Return the problem as one line: `file:line:column: path: text`."""
@@ -174,7 +183,9 @@ class _Unfolding:
         key = key or node.start
         # The parser puts a value that is not there at the next thing in the file.
         start = key if node.is_plain and not node.text else node.start
-        self.places[keys] = Place(key=key, value=start, last_line=node.last_line, is_literal=node.is_literal)
+        self.places[keys] = Place(
+            key=key, value=start, last_line=node.last_line, is_literal=node.is_literal, text=node.text
+        )
         value, fault = resolve(node.text) if node.is_plain else (node.text, "")
         fault = node.fault or fault
         if fault:

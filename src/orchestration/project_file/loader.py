@@ -5,14 +5,16 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from orchestration.agent_registry import AgentConfig, AgentType
+from orchestration.agent_registry import AgentConfig, AgentType, Fallback
 from orchestration.errors import ProjectFileError
 from orchestration.project_file.checks import check_content
 from orchestration.project_file.content import arrange
 from orchestration.project_file.document import read_document
-from orchestration.project_file.records import ProjectFile, Variable
+from orchestration.project_file.money import read_budgets
+from orchestration.project_file.records import LaneCeilings, ProjectFile, Variable
 from orchestration.project_file.structure import MISTAKES_MAX, check_structure
 from orchestration.project_file.texts import read_texts
+from orchestration.retry import RetryPolicy
 from orchestration.task import AgentTask, TaskPriority
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ __all__ = ["load_project"]
 
 # JSON Schema counts 3.0 among the integers; our records do not.
 _WHOLE = ("max_tokens", "max_attempts", "max_concurrent")
+# Kept beside agents and tasks, not in them: changing what they may cost must not make completed work run again.
+_ELSEWHERE = ("id", "prompt_file", "budget", "tags")
 
 
 def load_project(path: Path) -> ProjectFile:
@@ -77,17 +81,32 @@ def _build(content: Content, texts: list[TaskTexts], path: Path) -> ProjectFile:
         mode=top.get("mode", "api"),
         max_concurrent=_whole(top).get("max_concurrent"),
         scripts_dir=None if scripts_dir is None else content.root / scripts_dir,
+        limits={name: _ceilings(limits) for name, limits in top.get("limits", {}).items()},
+        budgets=read_budgets(content),
+        retry=RetryPolicy(**_whole(top.get("retry", {}))),
     )
+
+
+def _ceilings(limits: Mapping[str, Any]) -> LaneCeilings:
+    return LaneCeilings(**{name: int(value) for name, value in limits.items()})
 
 
 def _agent(name: str, options: Mapping[str, Any]) -> AgentConfig:
     given = _whole(options)
+    given.pop("budget", None)
+    given["fallback"] = tuple(_fallback(step) for step in given.get("fallback", ()))
     return AgentConfig(name, AgentType(given.pop("type")), **given)
+
+
+def _fallback(step: str | Mapping[str, Any]) -> Fallback:
+    if isinstance(step, str):
+        return Fallback(agent=step)
+    return Fallback(agent=step["agent"], **({"on": frozenset(step["on"])} if "on" in step else {}))
 
 
 def _task(entry: Entry, texts: TaskTexts) -> AgentTask:
     given = _whole(entry.fields)
-    for name in ("id", "prompt_file"):
+    for name in _ELSEWHERE:
         given.pop(name, None)
     metadata = dict(given.pop("metadata", {}))
     metadata |= {name: given.pop(name) for name in ("model", "use_direct_llm") if name in given}

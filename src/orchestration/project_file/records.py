@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from orchestration.budget import Budgets
 from orchestration.errors import ProjectFileError
 from orchestration.project_file.wording import did_you_mean, one_of, shown
+from orchestration.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from orchestration.agent_registry import AgentConfig
     from orchestration.task import AgentTask
 
-__all__ = ["ProjectFile", "Variable", "resolve_variables"]
+__all__ = ["LaneCeilings", "ProjectFile", "Variable", "resolve_variables"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +35,22 @@ class Variable:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LaneCeilings:
+    """What the calls of a lane are held to: requests and tokens per minute, calls under way. None: no ceiling."""
+
+    rpm: int | None = None
+    tpm: int | None = None
+    input_tpm: int | None = None
+    output_tpm: int | None = None
+    concurrency: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProjectFile:
     """A project file that has been checked: everything it names exists and fits together.
 
     `root` is the file's folder, absolute. Tasks, agents and variables are in the file's order. `scripts_dir` is
-    absolute.
+    absolute. `limits` are by the name of a lane or its beginning.
     """
 
     path: Path
@@ -51,6 +64,9 @@ class ProjectFile:
     mode: str = "api"
     max_concurrent: int | None = None
     scripts_dir: Path | None = None
+    limits: Mapping[str, LaneCeilings] = field(default_factory=dict)
+    budgets: Budgets = field(default_factory=Budgets)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
 def resolve_variables(project: ProjectFile, given: Mapping[str, str]) -> dict[str, str]:

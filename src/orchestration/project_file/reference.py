@@ -137,12 +137,36 @@ speaks YAML completes keys and shows mistakes with it.
 
 {agents}
 
+A `fallback` chain is a list of agents, or of mappings that say after which kinds of failure
+([what they mean](../concepts.md#failures)):
+
+{fallback}
+
 ## Tasks
 
 `tasks` maps ids to fields. Ids are formed like the names of agents. A list of tasks is accepted too; each then has its
 `id`.
 
 {tasks}
+
+## Limits
+
+`limits` maps lanes to ceilings ([how-to](../howto/rate-limits.md)):
+
+{lanes}
+
+## Budgets
+
+`budget` at the top is the project's; agents and tasks have one of their own with `usd` and `tokens` only
+([how-to](../howto/budgets.md)):
+
+{budget}
+
+Changing a budget or tags does not make completed tasks run again.
+
+## Retries
+
+{retry}
 
 ## Templates
 
@@ -187,6 +211,10 @@ def reference_page() -> str:
         max_file_bytes=FILE_MAX_BYTES,
         top_level=_table(schema["properties"], required["top"]),
         variables=_table(definitions["variable"]["properties"]),
+        lanes=_table(definitions["lane"]["properties"]),
+        budget=_table(schema["properties"]["budget"]["properties"]),
+        retry=_table(schema["properties"]["retry"]["properties"]),
+        fallback=_table(definitions["fallback_step"]["properties"], definitions["fallback_step"]["required"]),
         agents=_table(definitions["agent"]["properties"], required["agents"], for_types=True),
         tasks=_table(definitions["task"]["properties"]),
     )

@@ -9,11 +9,20 @@ from __future__ import annotations
 from typing import Any
 
 from orchestration.agent_registry import LLM_TYPES, AgentType
+from orchestration.project_file.schema_parts import Schema, count, flag, never, seconds, text, texts
+from orchestration.project_file.schema_traffic import (
+    fallback_step,
+    fallbacks,
+    lane,
+    limits,
+    project_budget,
+    retry,
+    share,
+    single_budget,
+)
 from orchestration.task import EXECUTION_MODES, TaskPriority
 
 __all__ = ["AGENT_TYPES", "agent_types_of", "json_schema"]
-
-_Schema = dict[str, Any]
 
 # The end of a text in both Python, where `$` alone lets a line break follow, and JavaScript, which editors use.
 _END = r"$(?!\n)"
@@ -32,6 +41,8 @@ _OPTION_TYPES: dict[str, tuple[str, ...]] = {
     "api_key_env": _MODELS,
     "headers": _MODELS,
     "extras": _MODELS,
+    "budget": _MODELS,
+    "fallback": tuple(kind for kind in AGENT_TYPES if kind != AgentType.HUMAN),
     "model_path": (AgentType.LOCAL.value,),
     "command": (AgentType.SCRIPT.value, AgentType.CLI.value),
     "function": (AgentType.PYTHON.value,),
@@ -56,6 +67,9 @@ def json_schema() -> dict[str, Any]:
             "agent": _agent(),
             "task": _task(),
             "listed_task": _listed_task(),
+            "lane": lane(),
+            "share": share(),
+            "fallback_step": fallback_step(),
         },
     }
 
@@ -65,23 +79,26 @@ def agent_types_of(option: str) -> tuple[str, ...]:
     return _OPTION_TYPES.get(option, AGENT_TYPES)
 
 
-def _top_level() -> _Schema:
+def _top_level() -> Schema:
     return {
-        "project": _text(
+        "project": text(
             "Id and name of the project. Its state is kept under this id.", "a name", "blog", default="default"
         ),
-        "description": _text(
+        "description": text(
             "What the project is for; shown by the commands.", "text", "Write the launch post", min_length=0
         ),
-        "scripts_dir": _text(
+        "scripts_dir": text(
             "Folder of the scripts `execute_claude.py`, `execute_gpt.py`, `execute_gemini.py` and `execute_local.py`, "
             "relative to this file. One of them stands in where a model's SDK or key is missing.",
             "a folder",
             "scripts",
         ),
-        "max_concurrent": _count("How many tasks may run at once, over all agents. Without it there is no limit.", 8),
-        "default_agent": _text("Agent of the tasks that name none.", "the name of an agent", "writer"),
+        "max_concurrent": count("How many tasks may run at once, over all agents. Without it there is no limit.", 8),
+        "default_agent": text("Agent of the tasks that name none.", "the name of an agent", "writer"),
         "mode": _mode("How tasks are carried out.") | {"default": "api"},
+        "limits": limits(),
+        "budget": project_budget(),
+        "retry": retry(),
         "variables": {
             "type": "object",
             "description": "Values that prompts use as `vars.<name>` and that a run may replace. The value here is the "
@@ -114,7 +131,7 @@ def _top_level() -> _Schema:
     }
 
 
-def _variable() -> _Schema:
+def _variable() -> Schema:
     return {
         "type": ["string", "number", "boolean", "object"],
         "description": "A default value, or a mapping that says more.",
@@ -125,10 +142,10 @@ def _variable() -> _Schema:
                 "errorMessage": "expected one value, such as asyncio",
                 "examples": ["asyncio"],
             },
-            "description": _text(
+            "description": text(
                 "What the value means; shown when it is missing.", "text", "Subject of the post", min_length=0
             ),
-            "required": _flag(
+            "required": flag(
                 "Whether a run has to give a value. Default: true when there is no `default`; with `required: false` "
                 "and no `default` the value is empty."
             ),
@@ -139,7 +156,7 @@ def _variable() -> _Schema:
     }
 
 
-def _agent() -> _Schema:
+def _agent() -> Schema:
     return {
         "type": "object",
         "description": "One agent: its type and options.",
@@ -152,7 +169,7 @@ def _agent() -> _Schema:
     }
 
 
-def _agent_common() -> _Schema:
+def _agent_common() -> Schema:
     return {
         "type": {
             "enum": list(AGENT_TYPES),
@@ -162,23 +179,25 @@ def _agent_common() -> _Schema:
             "errorMessage": f"expected one of {', '.join(AGENT_TYPES)}",
             "examples": ["anthropic"],
         },
-        "enabled": _flag("Whether tasks may use it.", default=True),
-        "description": _text("What it is good at.", "text", "Writes in our house style", min_length=0),
-        "capabilities": _texts("What it can do, for programs that look for an agent by capability.", ["writing"]),
+        "enabled": flag("Whether tasks may use it.", default=True),
+        "description": text("What it is good at.", "text", "Writes in our house style", min_length=0),
+        "capabilities": texts("What it can do, for programs that look for an agent by capability.", ["writing"]),
         "mode": _mode("How this agent's tasks are carried out, unless a task says otherwise."),
-        "max_concurrent": _count(
+        "max_concurrent": count(
             "How many of its tasks may run at once. Default: 4 for `local` and `cli`, 8 for `script`, else no limit.", 4
         ),
-        "timeout_s": _seconds("Seconds that one of its tasks may take, all attempts together."),
-        "max_attempts": _count("How often one of its tasks is tried before it counts as failed.", 3),
+        "timeout_s": seconds("Seconds that one of its tasks may take, all attempts together."),
+        "max_attempts": count("How often one of its tasks is tried before it counts as failed.", 3),
+        "fallback": fallbacks(),
     }
 
 
-def _agent_model() -> _Schema:
+def _agent_model() -> Schema:
     return {
-        "model": _text("Model to ask. Without it the provider's default.", "a model's name", "claude-sonnet-5-5"),
-        "system": _text("System prompt of its tasks.", "text", "You are a careful editor."),
-        "max_tokens": _count("Longest answer, in tokens.", 2000),
+        "model": text("Model to ask. Without it the provider's default.", "a model's name", "claude-sonnet-5-5"),
+        "system": text("System prompt of its tasks.", "text", "You are a careful editor."),
+        "max_tokens": count("Longest answer, in tokens.", 2000),
+        "budget": single_budget("What all calls of this agent may use, over the project's whole life."),
         "temperature": {
             "type": "number",
             "minimum": 0,
@@ -186,7 +205,7 @@ def _agent_model() -> _Schema:
             "errorMessage": "expected a number from 0 up, such as 0.2",
             "examples": [0.2],
         },
-        "allow_truncated": _flag("Whether an answer that stopped at `max_tokens` counts as done.", default=False),
+        "allow_truncated": flag("Whether an answer that stopped at `max_tokens` counts as done.", default=False),
         "base_url": {
             "type": "string",
             "pattern": "^https?://",
@@ -220,13 +239,13 @@ def _agent_model() -> _Schema:
             "errorMessage": "expected options by name, such as {top_p: 0.9}",
             "examples": [{"top_p": 0.9}],
         },
-        "model_path": _text("GGUF file of a `local` model. Without it the packaged one.", "a path", "models/tiny.gguf"),
+        "model_path": text("GGUF file of a `local` model. Without it the packaged one.", "a path", "models/tiny.gguf"),
     }
 
 
-def _agent_program() -> _Schema:
+def _agent_program() -> Schema:
     return {
-        "command": _texts("Program and arguments of a `script` or `cli` agent.", ["./review.sh", "--strict"])
+        "command": texts("Program and arguments of a `script` or `cli` agent.", ["./review.sh", "--strict"])
         | {"minItems": 1},
         "function": {
             "type": "string",
@@ -239,14 +258,14 @@ def _agent_program() -> _Schema:
     }
 
 
-def _only_for(kind: AgentType) -> _Schema:
+def _only_for(kind: AgentType) -> Schema:
     """Return the rule that an agent of this kind has its own options and no other kind's."""
     foreign = {
-        option: _never(f"means nothing for an agent of type {kind.value!r}, only for {' and '.join(types)}; remove it")
+        option: never(f"means nothing for an agent of type {kind.value!r}, only for {' and '.join(types)}; remove it")
         for option, types in _OPTION_TYPES.items()
         if kind not in types
     }
-    then: _Schema = {"properties": foreign}
+    then: Schema = {"properties": foreign}
     if kind in _REQUIRED_OPTIONS:
         option = _REQUIRED_OPTIONS[kind]
         then["required"] = [option]
@@ -255,23 +274,23 @@ def _only_for(kind: AgentType) -> _Schema:
     return {"if": {"properties": {"type": {"const": kind.value}}, "required": ["type"]}, "then": then}
 
 
-def _task() -> _Schema:
+def _task() -> Schema:
     return {
         "type": "object",
         "description": "One piece of work for one agent.",
         "properties": _task_work() | _task_limits(),
         "additionalProperties": False,
         "dependentSchemas": {
-            "prompt_file": {"properties": {"prompt": _never("and 'prompt_file' are both here; keep one")}}
+            "prompt_file": {"properties": {"prompt": never("and 'prompt_file' are both here; keep one")}}
         },
         "errorMessage": "expected the task's fields, such as {agent: writer, prompt: Write a poem.}",
         "examples": [{"agent": "writer", "dependencies": ["outline"], "prompt": "Write: {{ tasks.outline.output }}"}],
     }
 
 
-def _listed_task() -> _Schema:
+def _listed_task() -> Schema:
     task = _task()
-    identity = {"id": _text("Id of the task, unique in the file.", "a task's id", "draft")}
+    identity = {"id": text("Id of the task, unique in the file.", "a task's id", "draft")}
     return task | {
         "properties": identity | task["properties"],
         "required": ["id"],
@@ -281,17 +300,17 @@ def _listed_task() -> _Schema:
     }
 
 
-def _task_work() -> _Schema:
+def _task_work() -> Schema:
     return {
-        "title": _text("One line that names the work. Default: the id.", "text", "Draft the post"),
-        "description": _text(
+        "title": text("One line that names the work. Default: the id.", "text", "Draft the post"),
+        "description": text(
             "What is to be done. Without a prompt, title and description are the prompt.",
             "text",
             "Two pages, for people who know Python",
             min_length=0,
         ),
-        "agent": _text("Agent that does it. Default: `default_agent`.", "the name of an agent", "writer"),
-        "dependencies": _texts(
+        "agent": text("Agent that does it. Default: `default_agent`.", "the name of an agent", "writer"),
+        "dependencies": texts(
             "Tasks that have to be completed first; their outputs are at hand.", ["outline"], item="a task's id"
         ),
         "priority": {
@@ -301,26 +320,26 @@ def _task_work() -> _Schema:
             "errorMessage": "expected low, medium, high or critical",
             "examples": ["high"],
         },
-        "prompt": _text(
+        "prompt": text(
             "Jinja2 template of the prompt. It knows `tasks`, `vars`, `task` and `file`.",
             "a template",
             "Write about {{ vars.topic }} along {{ tasks.outline.output }}",
         ),
-        "prompt_file": _text(
+        "prompt_file": text(
             "File that holds the prompt, inside of the project's folder.", "a path", "prompts/draft.md"
         ),
-        "system": _text("System prompt, instead of the agent's.", "text", "Answer in French.", min_length=0),
+        "system": text("System prompt, instead of the agent's.", "text", "Answer in French.", min_length=0),
         "mode": _mode("How this task is carried out, instead of the agent's mode and the project's."),
-        "model": _text("Model to ask, instead of the agent's.", "a model's name", "claude-haiku-5-5"),
-        "use_direct_llm": _flag(
+        "model": text("Model to ask, instead of the agent's.", "a model's name", "claude-haiku-5-5"),
+        "use_direct_llm": flag(
             "Whether the model is called directly; false runs the agent type's script.", default=True
         ),
     }
 
 
-def _task_limits() -> _Schema:
+def _task_limits() -> Schema:
     return {
-        "max_tokens": _count("Longest answer, in tokens, instead of the agent's.", 2000),
+        "max_tokens": count("Longest answer, in tokens, instead of the agent's.", 2000),
         "output_schema": {
             "type": ["object", "string"],
             "description": "JSON Schema the answer has to meet, or the path of a `.json` file that holds one. The "
@@ -328,11 +347,11 @@ def _task_limits() -> _Schema:
             "errorMessage": "expected a JSON Schema such as {type: object}, or the path of a .json file",
             "examples": [{"type": "object", "required": ["title"]}, "schemas/review.json"],
         },
-        "output_file": _text(
-            "File the output is written to, inside of the project's folder.", "a path", "out/draft.md"
-        ),
-        "timeout_s": _seconds("Seconds the task may take, all attempts together."),
-        "max_attempts": _count("How often the task is tried before it counts as failed.", 3),
+        "output_file": text("File the output is written to, inside of the project's folder.", "a path", "out/draft.md"),
+        "timeout_s": seconds("Seconds the task may take, all attempts together."),
+        "max_attempts": count("How often the task is tried before it counts as failed.", 3),
+        "budget": single_budget("What all calls for this task may use, over the project's whole life."),
+        "tags": texts("Words that costs are counted under, and that budgets can be set for.", ["research"]),
         "metadata": {
             "type": "object",
             "description": "Facts of your own, kept with the task.",
@@ -346,59 +365,7 @@ def _task_limits() -> _Schema:
     }
 
 
-def _text(description: str, expected: str, *examples: str, min_length: int = 1, **more: Any) -> _Schema:
-    return {
-        "type": "string",
-        "minLength": min_length,
-        "description": description,
-        "errorMessage": f"expected {expected}, such as {examples[0]}",
-        "examples": list(examples),
-        **more,
-    }
-
-
-def _texts(description: str, example: list[str], *, item: str = "text") -> _Schema:
-    expected = f"expected a list of texts, such as [{', '.join(example)}]"
-    return {
-        "type": "array",
-        "items": {"type": "string", "minLength": 1, "errorMessage": f"expected {item}"},
-        "description": description,
-        "errorMessage": expected,
-        "examples": [example],
-    }
-
-
-def _count(description: str, example: int) -> _Schema:
-    return {
-        "type": "integer",
-        "minimum": 1,
-        "description": description,
-        "errorMessage": f"expected a whole number from 1 up, such as {example}",
-        "examples": [example],
-    }
-
-
-def _seconds(description: str) -> _Schema:
-    return {
-        "type": "number",
-        "exclusiveMinimum": 0,
-        "description": description,
-        "errorMessage": "expected seconds above 0, such as 120",
-        "examples": [120],
-    }
-
-
-def _flag(description: str, **more: Any) -> _Schema:
-    return {
-        "type": "boolean",
-        "description": description,
-        "errorMessage": "expected true or false",
-        "examples": [more.get("default") is not True],
-        **more,
-    }
-
-
-def _mode(description: str) -> _Schema:
+def _mode(description: str) -> Schema:
     return {
         "enum": list(EXECUTION_MODES),
         "description": f"{description} `api`: by the agent; `interactive`: a person answers the prompt; `hybrid`: the "
@@ -406,8 +373,3 @@ def _mode(description: str) -> _Schema:
         "errorMessage": f"expected one of {', '.join(EXECUTION_MODES)}",
         "examples": ["hybrid"],
     }
-
-
-def _never(message: str) -> _Schema:
-    """Return a schema no value meets, with the message that says why."""
-    return {"not": {}, "errorMessage": message}
