@@ -43,7 +43,7 @@ def put_between_marks(page: Path, text: str) -> None:
     _, end, after = rest.partition(_END)
     if not (begin and end):
         raise ValueError(f"{page.name} lacks its marks; expected a line {_BEGIN!r} and, after it, a line {_END!r}")
-    page.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
 def _cells(row: Row) -> tuple[str, ...]:
