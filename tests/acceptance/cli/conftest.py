@@ -15,6 +15,10 @@ from orchestration.cli.place import Place
 from orchestration.cli.snapshot import read_snapshot
 from orchestration.views.model import view
 
+# Started in the background of a shell, as CI may be, the tests inherit an ignored SIGINT, and so would the commands.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 ORCHESTRATE = str(Path(sys.executable).with_name("orchestrate"))
 
 WORK = '''\
