@@ -24,11 +24,14 @@ if TYPE_CHECKING:
         TruncatedError,
     )
     from llm_abstractions.factory import LlmFactory, ProviderStatus
+    from llm_abstractions.lane import Cost, Lane, LaneLimits, LaneStatus, Permit
+    from llm_abstractions.lanes import Lanes
     from llm_abstractions.prices import cost_usd
     from llm_abstractions.providers.anthropic import AnthropicLlm
     from llm_abstractions.providers.gemini import GeminiLlm
     from llm_abstractions.providers.local import LocalLlm
     from llm_abstractions.providers.openai import OpenAILlm
+    from llm_abstractions.rate_limits import Quota, RateLimits
     from llm_abstractions.types import Completion, FinishReason, Message, Usage
 
 __all__ = [
@@ -42,9 +45,14 @@ __all__ = [
     "Completion",
     "ConnectionFailedError",
     "ContextLengthError",
+    "Cost",
     "FailureKind",
     "FinishReason",
     "GeminiLlm",
+    "Lane",
+    "LaneLimits",
+    "LaneStatus",
+    "Lanes",
     "LlmError",
     "LlmFactory",
     "LocalLlm",
@@ -53,9 +61,12 @@ __all__ = [
     "MissingSdkError",
     "OpenAILlm",
     "OverloadedError",
+    "Permit",
     "ProviderStatus",
+    "Quota",
     "QuotaError",
     "RateLimitError",
+    "RateLimits",
     "RefusalError",
     "TextStream",
     "TruncatedError",
@@ -67,11 +78,14 @@ _MODULES = {
     "base_llm": ("BaseLlm", "TextStream"),
     "clients": ("ClientPool",),
     "factory": ("LlmFactory", "ProviderStatus"),
+    "lane": ("Cost", "Lane", "LaneLimits", "LaneStatus", "Permit"),
+    "lanes": ("Lanes",),
     "prices": ("cost_usd",),
     "providers.anthropic": ("AnthropicLlm",),
     "providers.gemini": ("GeminiLlm",),
     "providers.local": ("LocalLlm",),
     "providers.openai": ("OpenAILlm",),
+    "rate_limits": ("Quota", "RateLimits"),
     "types": ("Completion", "FinishReason", "Message", "Usage"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

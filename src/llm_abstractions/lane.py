@@ -54,8 +54,8 @@ class LaneStatus:
 class Permit:
     """The right to make one call: a context manager around it, to be settled inside with what came of it.
 
-    An `LlmError` that leaves the block settles it, too. A permit left unsettled (a cancelled call) keeps its estimate:
-    nobody knows what the provider counted. Only the first settling counts.
+    Leaving the block settles it, too: with the `LlmError` that leaves it, or as an answer of which nothing is known.
+    What a cancelled call used nobody knows either, so it keeps its estimate. Only the first settling counts.
     """
 
     __slots__ = ("_lane", "amounts", "cost", "is_open", "loop", "model", "number", "sent_at", "taken")
@@ -72,8 +72,13 @@ class Permit:
         self.taken: Amounts = amounts
         self.loop = 0
 
-    def succeed(self, usage: Usage, limits: RateLimits | None = None, *, is_first_try: bool = True) -> None:
-        """Settle with an answer's usage and with what it said about limits."""
+    def succeed(
+        self, usage: Usage | None = None, limits: RateLimits | None = None, *, is_first_try: bool = True
+    ) -> None:
+        """Settle with an answer's usage (None: it does not say, so the estimate stays) and what it said about limits.
+
+        `is_first_try` is false where the call had to be repeated: that says nothing about how much the provider can do.
+        """
         self._lane.settle(self, usage, limits, is_first_try=is_first_try)
 
     def fail(self, error: LlmError) -> None:
@@ -93,7 +98,9 @@ class Permit:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, LlmError):
+        if error is None:
+            self.succeed()
+        elif isinstance(error, LlmError):
             self.fail(error)
         else:
             self._lane.settle_unknown(self)
@@ -328,7 +335,9 @@ class Lane:
 
     # -- settling (called by permits) ------------------------------------------------------------------------------
 
-    def settle(self, permit: Permit, usage: Usage, limits: RateLimits | None, *, is_first_try: bool = True) -> None:
+    def settle(
+        self, permit: Permit, usage: Usage | None, limits: RateLimits | None, *, is_first_try: bool = True
+    ) -> None:
         """Take in an answer."""
         now = self._now()
         if not self._close(permit, now):
@@ -375,11 +384,12 @@ class Lane:
             self._call_s = took_s if self._call_s is None else self._call_s + (took_s - self._call_s) * _DURATION_WEIGHT
         return is_mine
 
-    def _answered(self, permit: Permit, usage: Usage, limits: RateLimits | None, now: float) -> None:
-        counted = usage.input_tokens if self._counts_cached else usage.input_tokens - usage.cached_tokens
-        actual = Cost(input_tokens=counted, output_tokens=usage.output_tokens)
-        self._quotas.settle(permit.amounts, actual.amounts())
-        self._estimates.learn(permit.cost, actual)
+    def _answered(self, permit: Permit, usage: Usage | None, limits: RateLimits | None, now: float) -> None:
+        if usage is not None:
+            counted = usage.input_tokens if self._counts_cached else usage.input_tokens - usage.cached_tokens
+            actual = Cost(input_tokens=counted, output_tokens=usage.output_tokens)
+            self._quotas.settle(permit.amounts, actual.amounts())
+            self._estimates.learn(permit.cost, actual)
         self._learn(permit, limits, now)
         self._recovery.on_answer(permit.number)
 

@@ -129,6 +129,8 @@ class ScriptedLlm(BaseLlm):
             await wait.sleep(reply.latency_s)
             if reply.failure is not None:
                 raise self._failure(reply)
+            if request.options.on_start:
+                request.options.on_start()
             for word in _words(reply.text[: reply.cut_after]):
                 yield word
                 await wait.sleep(reply.word_s)
@@ -329,6 +331,8 @@ class ReplayLlm(BaseLlm):
         if "error" in record:
             raise _error_from(record["error"])
         answer = _answer_from(record["answer"])
+        if request.options.on_start:
+            request.options.on_start()
         if request.options.on_text and answer:
             request.options.on_text(str(answer))
         return answer
