@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, cast
 
 from orchestration.errors import DuplicateError, FailureKind, InvalidTaskError, UnknownAgentError
-from orchestration.task import check_mode, check_name, is_count, is_duration
+from orchestration.task import check_mode, check_name, is_count, is_duration, is_inner_path, max_age_s
 
 __all__ = ["FALLBACK_KINDS", "LLM_TYPES", "AgentConfig", "AgentRegistry", "AgentType", "Fallback"]
 
@@ -74,10 +74,14 @@ class Fallback:
 class AgentConfig:
     """One agent: its name, kind and options; each kind of worker reads the options that concern it.
 
-    `allow_truncated` accepts an answer that stopped at `max_tokens`. `max_concurrent` limits this agent's tasks
-    that run at once (default: 4 local model, 8 scripts, 4 programs, others unlimited). Secrets are never
-    held, only the name of the environment variable (`api_key_env`). `fallback` names the agents that take over, in
-    order, where this one cannot: plain names, or `Fallback` records that say after which kinds of failure.
+    `allow_truncated` accepts an answer that stopped at `max_tokens`. `max_concurrent` limits how many of this
+    agent's tasks a workflow runs at once (default: 4 local model, 8 scripts, 4 programs, others unlimited). Secrets are
+    never held, only the name of the environment variable (`api_key_env`). `fallback` names the agents that take over,
+    in order, where this one cannot: plain names, or `Fallback` records that say after which kinds of failure.
+
+    `files` are texts in the project's folder that stand before the prompt of each of its tasks, the same for all: what
+    its calls share, and providers with a prompt cache charge once. `cache` lets an answer be used again for the very
+    same request: true, or `{"max_age_s": seconds}`; without an age, for a week.
 
     Raises:
         InvalidTaskError: if a field is of the wrong type or out of range.
@@ -98,12 +102,14 @@ class AgentConfig:
     # models
     model: str | None = None
     system: str | None = None
+    files: tuple[str, ...] = ()
     max_tokens: int | None = None
     temperature: float | None = None
     allow_truncated: bool = False
     base_url: str | None = None
     api_key_env: str | None = None
     model_path: str | None = None
+    cache: bool | Mapping[str, float] = False
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold a key
     extras: Mapping[str, Any] = field(default_factory=dict)
     # scripts and programs: the command and its arguments; Python: "module:function"
@@ -121,11 +127,18 @@ class AgentConfig:
             ) from None
         if self.mode is not None:
             check_mode(self.mode)
-        for name in ("capabilities", "command"):
+        for name in ("capabilities", "files", "command"):
             words = getattr(self, name)
             if isinstance(words, str) or not all(isinstance(word, str) for word in words):
                 raise InvalidTaskError(f"agent {self.name!r}: {name} is {words!r}, expected a sequence of words")
             object.__setattr__(self, name, tuple(words))
+        for path in self.files:
+            if not is_inner_path(path):
+                raise InvalidTaskError(
+                    f"agent {self.name!r}: {path!r} of its files is not a path inside the project's folder; "
+                    "name one such as 'docs/style.md'"
+                )
+        max_age_s(f"agent {self.name!r}", self.cache)
         object.__setattr__(self, "fallback", tuple(self._successors()))
         for name in ("max_concurrent", "max_attempts", "max_tokens"):
             if not is_count(value := getattr(self, name)):

@@ -123,13 +123,15 @@ current: ContextVar[AttemptContext] = ContextVar("orchestration_attempt", defaul
 class Work:
     """One attempt's task as a worker gets it: who, what, with which inputs.
 
-    `prompt` is rendered. `root` is the project's folder, None for a project in memory. The executor cancels the worker
-    when its time is over; one that waits for its turn holds the `deadline` meanwhile.
+    `prompt` is rendered. It begins with `preface`, the same for all tasks of the agent, where there is one. `root` is
+    the project's folder, None for a project in memory. The executor cancels the worker when its time is over; one that
+    waits for its turn holds the `deadline` meanwhile.
     """
 
     task: AgentTask
     agent: AgentConfig
     prompt: str
+    preface: str = ""
     system: str | None = None
     context: AttemptContext = field(default_factory=AttemptContext)
     root: Path | None = None

@@ -63,6 +63,7 @@ class Execution:
     deadline: Deadline = field(default_factory=Deadline)
     started_at: datetime = field(default_factory=now)
     attempts: int = 0
+    preface: str = ""  # what the agent's prompts begin with
     spent: dict[str, Any] = field(default_factory=dict)  # `usage` and `cost_usd` of the attempts that failed
     _tries: int = 0  # attempts of the present agent
     _position: int = 0  # in the chain: successors before it had their turn

@@ -26,6 +26,7 @@ from orchestration.redact import known_secrets, redact
 from orchestration.retry import RetryPolicy
 from orchestration.runners.llm import LaneLimits, Lanes, LlmRunner
 from orchestration.runners.person import PersonRunner
+from orchestration.runners.preface import Prefaces
 from orchestration.runners.python import PythonRunner
 from orchestration.runners.script import STANDIN_SCRIPTS, ScriptRunner, is_file
 from orchestration.task import ExecutionResult, ExecutionStatus, FailureKind, check_mode
@@ -92,6 +93,7 @@ class TaskExecutor:
         self._llm = LlmRunner(limits, rng=self._random)
         self._script = ScriptRunner(scripts_dir, self._root)
         self._person = PersonRunner()
+        self._prefaces = Prefaces(self._root)
         self._runners: dict[AgentType, Runner] = {
             AgentType.SCRIPT: self._script,
             AgentType.CLI: self._script,
@@ -216,7 +218,8 @@ class TaskExecutor:
 
     async def _prompt(self, execution: Execution) -> str:
         task, kind = execution.task, execution.agent.agent_type
-        text = await prompt.render(task, execution.context, root=self._root)
+        execution.preface = await self._prefaces.of(execution.agent)
+        text = execution.preface + await prompt.render(task, execution.context, root=self._root)
         if kind not in _ANY_SIZE or execution.mode == "interactive":
             prompt.check_size(task, text)
         return prompt.with_schema(text, task.output_schema) if kind in _TOLD_SCHEMA else text
@@ -227,6 +230,7 @@ class TaskExecutor:
             task=task,
             agent=agent,
             prompt=text,
+            preface=execution.preface,
             system=agent.system if task.system is None else task.system,
             context=context,
             root=self._root,

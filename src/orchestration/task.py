@@ -30,9 +30,14 @@ __all__ = [
     "check_name",
     "is_count",
     "is_duration",
+    "is_inner_path",
+    "max_age_s",
 ]
 
 EXECUTION_MODES = ("interactive", "api", "hybrid")
+
+# How old an answer may be that is used again, unless the one who allows it says.
+DEFAULT_MAX_AGE_S = 7 * 24 * 3600.0
 
 E = TypeVar("E", bound=Enum)
 
@@ -77,7 +82,8 @@ class AgentTask:
 
     `prompt` is a Jinja2 template; without one the prompt is made of title, description and the dependencies' outputs.
     `output_schema` is a JSON Schema the answer has to meet. `output_file` is relative to the project's root.
-    `timeout_s` spans all attempts. `metadata` may hold `use_direct_llm` (default true) and `model`, and is JSON.
+    `timeout_s` spans all attempts. `metadata` is JSON and may hold `use_direct_llm` (default true), `model`, and
+    `cache`, which stand for the agent's own: true, false or {"max_age_s": seconds}.
     `status` is not part of the definition: two tasks that differ only there are equal.
 
     Raises:
@@ -131,7 +137,8 @@ class ExecutionResult:
     """What came of executing a task: a value, also when the task failed.
 
     `metadata` is JSON. Keys this package sets: `execution_mode`, `attempts`, `failure_kind`, `model`, `usage`,
-    `cost_usd`, `data` (the answer as JSON, where there is a schema or a function returned some), `fallback_reason`.
+    `cost_usd`, `data` (the answer as JSON, where there is a schema or a function returned some), `fallback_reason`,
+    `cached` (true where an earlier answer was used again).
     """
 
     task_id: str
@@ -219,6 +226,24 @@ def is_duration(value: object) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf)
 
 
+def max_age_s(whose: str, cache: object) -> float | None:
+    """Return how old an answer may be to be used again, None where each time a new one is asked for.
+
+    Raises:
+        InvalidTaskError: naming `whose` setting it is, unless it is true, false, None or {"max_age_s": seconds}.
+
+    """
+    if cache is None or cache is False:
+        return None
+    age_s = cache.get("max_age_s", DEFAULT_MAX_AGE_S) if isinstance(cache, Mapping) else DEFAULT_MAX_AGE_S
+    has_other_keys = isinstance(cache, Mapping) and bool(cache.keys() - {"max_age_s"})
+    if (cache is not True and not isinstance(cache, Mapping)) or has_other_keys or age_s is None:
+        raise InvalidTaskError(f"{whose}: cache is {cache!r}, expected true, false or {{'max_age_s': seconds}}")
+    if not is_duration(age_s):
+        raise InvalidTaskError(f"{whose}: the max_age_s of its cache is {age_s!r}, expected a number above 0")
+    return float(age_s)
+
+
 def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
@@ -235,8 +260,8 @@ def _is_optional_mapping(value: object) -> bool:
     return value is None or isinstance(value, Mapping)
 
 
-def _is_inner_path(value: object) -> bool:
-    """Tell whether a path stays below where it starts; symbolic links are looked at when the file is written."""
+def is_inner_path(value: object) -> bool:
+    """Tell whether a path stays below where it starts, or is None; symbolic links are looked at when it is used."""
     if value is None:
         return True
     if not isinstance(value, str) or "\0" in value:
@@ -254,7 +279,7 @@ _FIELDS: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("system", _is_optional_text, "text"),
     ("metadata", _is_mapping, "a mapping"),
     ("output_schema", _is_optional_mapping, "a JSON Schema as a mapping"),
-    ("output_file", _is_inner_path, "a path inside the project's folder, such as 'out/report.md'"),
+    ("output_file", is_inner_path, "a path inside the project's folder, such as 'out/report.md'"),
     ("max_tokens", is_count, "a whole number above 0"),
     ("max_attempts", is_count, "a whole number above 0"),
     ("timeout_s", is_duration, "a number above 0"),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 else:
     StrictUndefined = ImmutableSandboxedEnvironment = object  # combined with the real ones in `_environment`
 
-__all__ = ["FILE_MAX_BYTES", "OUTPUT_MAX_CHARS", "STEPS_MAX", "is_template", "render"]
+__all__ = ["FILE_MAX_BYTES", "OUTPUT_MAX_CHARS", "STEPS_MAX", "InnerFileError", "is_template", "read_file", "render"]
 
 OUTPUT_MAX_CHARS = 8_000_000
 FILE_MAX_BYTES = 4_000_000
@@ -34,6 +34,10 @@ STEPS_MAX = 1_000_000  # a turn of a loop is one: about a second's work in all
 _CALL_STEPS = 20  # what calling a macro takes, compared with that
 
 _NAMES = "a template knows: tasks.<id>.output, tasks.<id>.data, vars.<name>, task.<field>, file('path')"
+
+
+class InnerFileError(Exception):
+    """A file of the project that cannot be read as text, in words that follow its name."""
 
 
 class _TemplateError(Exception):
@@ -67,6 +71,34 @@ def render(task: AgentTask, context: AttemptContext, root: Path | None) -> str:
     raise AttemptError(
         f"the prompt of task {task.task_id!r} cannot be made{at}: {problem}", kind=FailureKind.BAD_REQUEST
     )
+
+
+def read_file(root: Path | None, path: str) -> str:
+    """Return the text of a file under the project's root. Blocks.
+
+    Raises:
+        InnerFileError: if there is no such file there, or it is too large or not text.
+
+    """
+    if root is None:
+        raise InnerFileError("cannot be found: this project has no folder; open it with a project_root")
+    folder = root.resolve()
+    found = (folder / path).resolve()  # follows symlinks, so that they cannot lead out either
+    if not found.is_relative_to(folder):
+        raise InnerFileError(f"lies outside the project's folder {str(folder)!r}")
+    if not found.is_file():
+        raise InnerFileError(f"cannot be found: no such file in {str(folder)!r}")
+    try:
+        with found.open("rb") as file:
+            raw = file.read(FILE_MAX_BYTES + 1)
+    except OSError as exc:
+        raise InnerFileError(f"cannot be read: {exc.strerror}; check its permissions") from exc
+    if len(raw) > FILE_MAX_BYTES:
+        raise InnerFileError(f"is larger than {FILE_MAX_BYTES:,} bytes")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as exc:
+        raise InnerFileError(f"is not UTF-8 text (byte {exc.start}); a prompt is text") from exc
 
 
 def _render(task: AgentTask, context: AttemptContext, root: Path | None) -> str:
@@ -176,22 +208,10 @@ class _Files:
 
     def read(self, path: str) -> str:
         """Return the file's text."""
-        if self._root is None:
-            raise _TemplateError(f"file({path!r}): this project has no folder; open it with a project_root")
-        root = self._root.resolve()
-        found = (root / path).resolve()  # follows symlinks, so that they cannot lead out either
-        if not found.is_relative_to(root):
-            raise _TemplateError(f"file({path!r}) lies outside the project's folder {str(root)!r}")
-        if not found.is_file():
-            raise _TemplateError(f"file({path!r}): no such file in {str(root)!r}")
-        with found.open("rb") as file:
-            raw = file.read(FILE_MAX_BYTES + 1)
-        if len(raw) > FILE_MAX_BYTES:
-            raise _TemplateError(f"file({path!r}) is larger than {FILE_MAX_BYTES:,} bytes")
         try:
-            return raw.decode()
-        except UnicodeDecodeError as exc:
-            raise _TemplateError(f"file({path!r}) is not UTF-8 text (byte {exc.start}); a prompt is text") from exc
+            return read_file(self._root, path)
+        except InnerFileError as exc:
+            raise _TemplateError(f"file({path!r}) {exc}") from exc
 
 
 def _environment() -> Any:

@@ -19,7 +19,7 @@ class PersonRunner:
     async def run(self, work: Work) -> Outcome:
         """Return the package as Markdown, at once."""
         task = work.task
-        sections = [f"# {task.title}", _what_to_do(work)]
+        sections = [f"# {task.title}", f"## Files\n\n{work.preface.strip()}" if work.preface else "", _what_to_do(work)]
         if task.prompt is None:  # a template has put the inputs where they belong
             sections += [f"## From `{name}`\n\n{given.output.strip()}" for name, given in work.inputs.items()]
         if work.context.draft:
@@ -37,6 +37,6 @@ class PersonRunner:
 
 
 def _what_to_do(work: Work) -> str:
-    text = work.task.description if work.task.prompt is None else work.prompt
+    text = work.task.description if work.task.prompt is None else work.prompt.removeprefix(work.preface)
     parts = [part.strip() for part in (work.system or "", text) if part.strip()]
     return "\n\n".join(["## What to do", *parts]) if parts else ""
