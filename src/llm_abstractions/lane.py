@@ -7,6 +7,7 @@ no money; time is the event loop's.
 
 import asyncio
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import inf
 from types import TracebackType
@@ -141,6 +142,8 @@ class Lane:
         self._granted = 0
         self._call_s: float | None = None  # how long a call takes, on average
         self._stopped: LlmError | None = None
+        self._stopped_until = inf
+        self._outage: LlmError | None = None  # what the latest one began with
         self.change(limits or LaneLimits())
 
     # -- steering --------------------------------------------------------------------------------------------------
@@ -162,11 +165,14 @@ class Lane:
         self._recovery.resume()
         self._admit_waiting(self._now())
 
-    def stop(self, reason: LlmError) -> None:
-        """Turn away everyone who waits or comes with this error, until `reopen`: for an account without money."""
-        self._now()
-        self._stopped = reason
-        self._line.turn_away(lambda _: self._stop_error())
+    def stop(self, reason: LlmError, seconds: float = inf) -> None:
+        """Turn away everyone who waits or comes with this error: for an account without money, or quota.
+
+        It lasts until `reopen`, or for that many seconds; the error's `retry_after_s` then says how many are left.
+        """
+        now = self._now()
+        self._stopped, self._stopped_until = reason, now + seconds
+        self._line.turn_away(lambda _: self._stop_error(now))
         self._disarm()
 
     def reopen(self) -> None:
@@ -183,11 +189,11 @@ class Lane:
         return self._closed(self._now())[0] <= 0
 
     def wait_hint_s(self, cost: Cost = NO_COST) -> float:
-        """Return about how long a call that comes now will wait, 0 for not at all, `inf` when the lane is stopped."""
+        """Return about how long a call that comes now will wait, 0 for not at all; while stopped, how much longer."""
         now = self._now()
         wait_s = max(0.0, self._closed(now)[0])
-        if self._stopped is not None:
-            return inf
+        if self._is_stopped(now):
+            return wait_s
         if wait_s == inf:  # a few calls find out whether it works, and these come back soon
             wait_s = self._call_s or 0.0
         amounts = cost.amounts()
@@ -230,23 +236,33 @@ class Lane:
 
     # -- admission -------------------------------------------------------------------------------------------------
 
-    async def acquire(self, cost: Cost = NO_COST, *, priority: float = 0, model: str = "") -> Permit:
+    async def acquire(
+        self,
+        cost: Cost = NO_COST,
+        *,
+        priority: float = 0,
+        model: str = "",
+        leave_on: Collection[FailureKind] = (),
+    ) -> Permit:
         """Wait for the right moment and return the permit for one call.
 
         Order: the higher priority first, then the longer wait; a step in priority is worth 30 s of waiting. The first
-        in line is never overtaken, however small the others are.
+        in line is never overtaken, however small the others are. Who has somewhere else to go does not wait for the
+        end of an outage that began with a failure of a kind in `leave_on`, but is turned away with it.
 
         Raises: LlmError: the lane was stopped, or calls to `model` fail again and again in a way no retry can mend.
         """
         now = self._now()
-        if self._stopped is not None:
-            raise self._stop_error()
+        if self._is_stopped(now):
+            raise self._stop_error(now)
+        if leave_on and (outage := self._outage_for(leave_on, now)) is not None:
+            raise outage
         if (refusal := self._breaker.refusal(model, now)) is not None:
             raise refusal
         amounts = cost.amounts()
         if not self._line and self._wait(amounts, now)[0] <= 0:
             return self._grant(cost, amounts, model, now)
-        waiter: Waiter[Permit] = Waiter(cost, model)
+        waiter: Waiter[Permit] = Waiter(cost, model, leave_on)
         if self._line.join(waiter, priority=priority, now=now):
             self._admit_waiting(now)
         try:
@@ -265,8 +281,9 @@ class Lane:
 
     def _closed(self, now: float) -> tuple[float, str]:
         """Return for how long the lane as a whole is shut, `inf` if something else has to happen first, and why."""
-        if self._stopped is not None:
-            return inf, f"a person: the lane is stopped ({self._stopped.kind})"
+        if self._stopped is not None and self._is_stopped(now):
+            who = "a person" if self._stopped_until == inf else "the provider"
+            return self._stopped_until - now, f"{who}: the lane is stopped ({self._stopped.kind})"
         return self._recovery.wait(now)
 
     def _wait(self, amounts: Amounts, now: float) -> tuple[float, str]:
@@ -329,9 +346,27 @@ class Lane:
             self._recovery.forget_calls()
         return now
 
-    def _stop_error(self) -> LlmError:
+    def _is_stopped(self, now: float) -> bool:
+        if self._stopped is not None and now >= self._stopped_until:
+            self._stopped = None
+        return self._stopped is not None
+
+    def _stop_error(self, now: float) -> LlmError:
         assert self._stopped is not None  # noqa: S101 - only called while stopped
-        return repeated(self._stopped, f"not sent: lane {self.name!r} is stopped until it is reopened. {self._stopped}")
+        left_s = self._stopped_until - now
+        how_long = "until it is reopened" if left_s == inf else f"for another {left_s:.0f} s"
+        error = repeated(self._stopped, f"not sent: lane {self.name!r} is stopped {how_long}. {self._stopped}")
+        error.retry_after_s = None if left_s == inf else left_s
+        return error
+
+    def _outage_for(self, kinds: Collection[FailureKind], now: float) -> LlmError | None:
+        """Return the error for a call that would not wait for the end of an outage; None where there is no outage."""
+        began_with = self._outage
+        if began_with is None or began_with.kind not in kinds:
+            return None
+        if not self._recovery.is_outage or self._closed(now)[0] <= 0:
+            return None
+        return repeated(began_with, f"not sent: lane {self.name!r} waits for the provider to recover. {began_with}")
 
     # -- settling (called by permits) ------------------------------------------------------------------------------
 
@@ -422,6 +457,9 @@ class Lane:
         # A timeout says as much about the call as about the provider, unless that was in trouble before.
         if error.kind is not FailureKind.TIMEOUT or self._recovery.is_outage:
             self._recovery.on_failure(permit.number, error.retry_after_s, now=now)
+        if self._recovery.is_outage:
+            self._outage = error
+            self._line.turn_away(lambda waiter: self._outage_for(waiter.leave_on, now) if waiter.leave_on else None)
 
     def _turn_away(self, model: str, error: LlmError) -> None:
         self._line.turn_away(lambda waiter: repeated(error, str(error)) if waiter.model == model else None)

@@ -1,12 +1,12 @@
 """Keep those who wait for admission in order of rank. Knows nothing of why they wait."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from heapq import heapify, heappop, heappush
 from typing import Generic, TypeVar
 
 from llm_abstractions.cost import Cost
-from llm_abstractions.errors import LlmError
+from llm_abstractions.errors import FailureKind, LlmError
 from llm_abstractions.quotas import Amounts
 
 __all__ = ["Line", "Waiter"]
@@ -19,14 +19,18 @@ _Grant = TypeVar("_Grant")
 
 
 class Waiter(Generic[_Grant]):
-    """One call in line. `future` gets what admits it, or the error that turns it away."""
+    """One call in line. `future` gets what admits it, or the error that turns it away.
 
-    __slots__ = ("amounts", "cost", "future", "model")
+    `leave_on` are the kinds of failure at which it would rather go elsewhere than wait.
+    """
 
-    def __init__(self, cost: Cost, model: str) -> None:
+    __slots__ = ("amounts", "cost", "future", "leave_on", "model")
+
+    def __init__(self, cost: Cost, model: str, leave_on: Collection[FailureKind] = ()) -> None:
         self.cost = cost
         self.amounts = cost.amounts()
         self.model = model
+        self.leave_on = leave_on
         self.future: asyncio.Future[_Grant] = asyncio.get_running_loop().create_future()
 
 
