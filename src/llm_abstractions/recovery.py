@@ -42,11 +42,15 @@ class Recovery:
 
     def wait(self, now: float) -> tuple[float, str]:
         """Return the seconds until calls may go, `inf` if a call under way has to end first, and what they wait for."""
-        if now < self._paused_until:
+        if self.is_paused(now):
             return self._paused_until - now, self._reason
         if self.probes is not None and self._under_way >= self.probes:
             return inf, "the answer of the first calls after a pause"
         return 0.0, ""
+
+    def is_paused(self, now: float) -> bool:
+        """Whether a pause is going on."""
+        return now < self._paused_until
 
     def pause(self, seconds: float, reason: str, now: float) -> None:
         """Let nobody go for that long; a longer pause that is going on stays."""
