@@ -194,7 +194,7 @@ class Lane:
         wait_s = max(0.0, self._closed(now)[0])
         if self._is_stopped(now):
             return wait_s
-        if wait_s == inf:  # a few calls find out whether it works, and these come back soon
+        if wait_s == inf and not self._recovery.is_paused(now):  # a few calls try, and these come back soon
             wait_s = self._call_s or 0.0
         amounts = cost.amounts()
         requests, tokens, inputs, outputs = self._line.total
