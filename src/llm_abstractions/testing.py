@@ -350,8 +350,9 @@ class ReplayLlm(BaseLlm):
         if self._used[key] <= len(outcomes):
             return outcomes[self._used[key] - 1]
         if outcomes:
+            often = "once" if len(outcomes) == 1 else f"{len(outcomes)} times"
             raise ReplayMissError(
-                f"{str(self._path)!r} has this call {len(outcomes)} times, and it came once more:\n{_as_text(asked)}\n"
+                f"{str(self._path)!r} has this call recorded {often}, and it came once more:\n{_as_text(asked)}\n"
                 "Find out why it is repeated, or record it again with RecordingLlm."
             )
         raise ReplayMissError(
