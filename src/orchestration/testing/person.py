@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestration import events as ev
-from orchestration.errors import FailureKind, TransitionError
+from orchestration.errors import FailureKind, StoreError, TransitionError
 from orchestration.runners.llm import LaneLimits
 from orchestration.task import TaskStatus
 
@@ -40,6 +41,7 @@ class Person:
         self._runs_left = scenario.runs
         self._asked: set[str] = set()
         self._answered = asyncio.Event()
+        self._failed: StoreError | None = None
         self.budgets: Budgets | None = scenario.budgets
         self._project: ProjectOrchestrator | None = None
         self._executor: TaskExecutor | None = None
@@ -52,7 +54,7 @@ class Person:
         loop = asyncio.get_running_loop()
         for order in self._scenario.orders:
             if order.at_s > loop.time():
-                self._timers.append(loop.call_at(order.at_s, self._obey, order))
+                self._timers.append(loop.call_at(order.at_s, self._do, partial(self._obey, order)))
         project.subscribe(self._on_fact)
         for known in project.state.ordered():
             if known.status is TaskStatus.WAITING:
@@ -74,6 +76,8 @@ class Person:
             while self._asked:
                 self._answered.clear()
                 await self._answered.wait()
+            if self._failed is not None:
+                raise self._failed
             return True
         await asyncio.sleep(_LOOKS_AFTER_S)
         if result.status == "over_budget" and not self._raise_budgets():
@@ -92,10 +96,19 @@ class Person:
 
     def _ask(self, task_id: str) -> None:
         self._asked.add(task_id)
-        self._later(self._chance.uniform(*self._scenario.answer_s), lambda: self._answer(task_id))
+        self._later(self._chance.uniform(*self._scenario.answer_s), partial(self._answer, task_id))
 
     def _later(self, seconds: float, deed: Callable[[], None]) -> None:
-        self._timers.append(asyncio.get_running_loop().call_later(seconds, deed))
+        self._timers.append(asyncio.get_running_loop().call_later(seconds, self._do, deed))
+
+    def _do(self, deed: Callable[[], None]) -> None:
+        """Do something that is recorded; where that fails, the program has to end as any would."""
+        try:
+            deed()
+        except StoreError as exc:
+            self._failed = exc
+            self._asked.clear()
+            self._answered.set()
 
     def _answer(self, task_id: str) -> None:
         project = self._project

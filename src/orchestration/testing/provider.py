@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llm_abstractions.base_llm import BaseLlm
@@ -53,15 +54,9 @@ def serving(*servers: SimulatedServer) -> Iterator[None]:
 
     """
     before = dict(LlmFactory._registered)  # noqa: SLF001 -- what was in their place has to come back
-    for agent_type in {server.agent_type for server in servers}:
-        own = [server for server in servers if server.agent_type is agent_type]
-
-        def build(
-            *, model: str | None, own: Sequence[SimulatedServer] = own, **options: object
-        ) -> SimulatedLlm:
-            return SimulatedLlm(_find(own, options.get("base_url")), model)
-
-        LlmFactory.register(agent_type, build, replace=True)
+    for agent_type in dict.fromkeys(server.agent_type for server in servers):
+        own = tuple(server for server in servers if server.agent_type is agent_type)
+        LlmFactory.register(agent_type, partial(_build, own), replace=True)
     try:
         yield
     finally:
@@ -69,9 +64,11 @@ def serving(*servers: SimulatedServer) -> Iterator[None]:
         LlmFactory._registered.update(before)  # noqa: SLF001 -- the same
 
 
-def _find(servers: Sequence[SimulatedServer], base_url: object) -> SimulatedServer:
+def _build(
+    servers: tuple[SimulatedServer, ...], *, model: str | None, base_url: object = None, **_options: object
+) -> SimulatedLlm:
     for server in servers:
         if server.base_url in {None, base_url}:
-            return server
+            return SimulatedLlm(server, model)
     known = ", ".join(server.name for server in servers)
     raise ValueError(f"no simulated server for base_url {base_url!r}; those serving: {known}")

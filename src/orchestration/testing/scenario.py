@@ -95,16 +95,20 @@ def random_scenario(seed: int) -> Scenario:
         servers=servers,
         limits=_limits(chance, servers),
         budgets=_budgets(chance, tasks, agents),
-        retry=RetryPolicy(park=chance.random() < 0.8, max_parked_s=chance.choice((60.0, 3_600.0, 86_400.0))),
+        retry=RetryPolicy(park=_happens(chance, 0.8), max_parked_s=chance.choice((60.0, 3_600.0, 86_400.0))),
         max_concurrent=chance.choice((None, None, 1, 3)),
         commit_s=chance.choice((0.0, 0.001, 0.02)),
         deaths=_deaths(chance),
-        disk_full_at=int(2 ** chance.uniform(1, 7)) if chance.random() < 0.05 else None,
+        disk_full_at=int(2 ** chance.uniform(1, 7)) if _happens(chance, 0.05) else None,
         orders=_orders(chance, tasks),
         rejects=chance.choice((0.0, 0.5)),
         raises=chance.choice((0, 1, 5)),
-        is_shuffled=chance.random() < 0.5,
+        is_shuffled=_happens(chance, 0.5),
     )
+
+
+def _happens(chance: random.Random, share: float) -> bool:
+    return chance.random() < share
 
 
 def _server(chance: random.Random, kind: AgentType, seed: int) -> SimulatedServer:
@@ -112,8 +116,8 @@ def _server(chance: random.Random, kind: AgentType, seed: int) -> SimulatedServe
         agent_type=kind,
         requests_per_minute=chance.choice((None, None, 6, 30, 300)),
         tokens_per_minute=chance.choice((None, None, None, 2_000, 20_000)),
-        states_limits=chance.random() < 0.5,
-        says_retry_after=chance.random() < 0.7,
+        states_limits=_happens(chance, 0.5),
+        says_retry_after=_happens(chance, 0.7),
         latency_s=chance.choice(((0.0, 0.0), (0.1, 1.0), (1.0, 20.0))),
         output_tokens=chance.choice(((1, 20), (20, 400))),
         troubles=tuple(_trouble(chance) for _ in range(chance.choice((0, 0, 1, 1, 2, 3)))),
@@ -128,7 +132,7 @@ def _trouble(chance: random.Random) -> Trouble:
         from_s=from_s,
         until_s=from_s + chance.choice((1.0, 20.0, 300.0, 7_200.0)),
         share=chance.choice((0.1, 0.5, 1.0)),
-        says_when=chance.random() < 0.6,
+        says_when=_happens(chance, 0.6),
     )
 
 
@@ -137,7 +141,7 @@ def _agents(chance: random.Random, models: Sequence[tuple[AgentType, str]]) -> l
     agents = []
     for name, (kind, model) in zip(names, models, strict=True):
         others = [other for other in names if other != name]
-        chain = chance.sample(others, chance.randint(0, len(others))) if chance.random() < 0.5 else []
+        chain = chance.sample(others, chance.randint(0, len(others))) if _happens(chance, 0.5) else []
         agents.append(
             AgentConfig(
                 name,
@@ -162,7 +166,7 @@ def _tasks(chance: random.Random, agents: Sequence[str]) -> list[AgentTask]:
     names = [f"t{number}" for number in range(chance.choice((1, 2, 4, 8, 8, 12)))]
     tasks = []
     for number, name in enumerate(names):
-        worker = _PERSON if chance.random() < 0.08 else chance.choice([agent for agent in agents if agent != _PERSON])
+        worker = _PERSON if _happens(chance, 0.08) else chance.choice([agent for agent in agents if agent != _PERSON])
         needs = chance.sample(names[:number], min(number, chance.choice((0, 0, 1, 1, 2))))
         tasks.append(
             AgentTask(
@@ -172,7 +176,7 @@ def _tasks(chance: random.Random, agents: Sequence[str]) -> list[AgentTask]:
                 agent=worker,
                 dependencies=tuple(needs),
                 priority=chance.choice(list(TaskPriority)),
-                mode="hybrid" if worker != _PERSON and chance.random() < 0.08 else None,
+                mode="hybrid" if worker != _PERSON and _happens(chance, 0.08) else None,
                 timeout_s=chance.choice((None, None, None, 5.0, 60.0)),
                 max_attempts=chance.choice((None, None, None, 2)),
             )
@@ -189,22 +193,22 @@ def _limits(chance: random.Random, servers: Sequence[SimulatedServer]) -> dict[s
             concurrency=chance.choice((None, 1, 3)),
         )
         for server in servers
-        if chance.random() < 0.4
+        if _happens(chance, 0.4)
     }
 
 
 def _budgets(chance: random.Random, tasks: Sequence[AgentTask], agents: Sequence[AgentConfig]) -> Budgets | None:
-    if chance.random() < 0.5:
+    if _happens(chance, 0.5):
         return None
-    some = [task.task_id for task in tasks if chance.random() < 0.3]
+    some = [task.task_id for task in tasks if _happens(chance, 0.3)]
     return Budgets(
-        project=Budget(usd=_dollars(chance)) if chance.random() < 0.7 else None,
-        agents={agents[0].name: Budget(tokens=chance.choice((2_000, 20_000)))} if chance.random() < 0.3 else {},
-        tasks={tasks[0].task_id: Budget(usd=_dollars(chance))} if chance.random() < 0.3 else {},
-        tags={"some": Budget(usd=_dollars(chance), tokens=50_000)} if chance.random() < 0.3 else {},
-        tagged={name: ("some",) for name in some},
+        project=Budget(usd=_dollars(chance)) if _happens(chance, 0.7) else None,
+        agents={agents[0].name: Budget(tokens=chance.choice((2_000, 20_000)))} if _happens(chance, 0.3) else {},
+        tasks={tasks[0].task_id: Budget(usd=_dollars(chance))} if _happens(chance, 0.3) else {},
+        tags={"some": Budget(usd=_dollars(chance), tokens=50_000)} if _happens(chance, 0.3) else {},
+        tagged=dict.fromkeys(some, ("some",)),
         on_limit=chance.choice(("stop", "wait")),
-        allow_unknown_price=chance.random() < 0.5,
+        allow_unknown_price=_happens(chance, 0.5),
     )
 
 

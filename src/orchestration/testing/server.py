@@ -40,14 +40,14 @@ _LATE = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Trouble:
-    """A time in which the server fails `share` of the calls, in one of the ways there are.
+    """A time in which the server fails `share` of the calls, in one of the ways there are (`FailureKind`, or its word).
 
     `rate_limit`, `overloaded`, `quota`, `auth`, `bad_request` and `context_length` are said at once. `connection` cuts
     the answer off, `timeout` never answers, `refusal` and `bad_output` come after the answer: these cost money.
     `says_when`: the error says until when to wait, where its kind can.
     """
 
-    kind: FailureKind
+    kind: str
     from_s: float = 0.0
     until_s: float = inf
     share: float = 1.0
@@ -163,7 +163,9 @@ class SimulatedServer:
         trouble = self._trouble(now)
         if trouble is not None and trouble.kind not in _LATE:
             await asyncio.sleep(wait_s / 10)
-            raise self._error(trouble.kind, call.request, until_s=trouble.until_s if trouble.says_when else None)
+            raise self._error(
+                FailureKind(trouble.kind), call.request, until_s=trouble.until_s if trouble.says_when else None
+            )
         self._admit(call.request, usage, now)
         price = await cost_usd(self.agent_type.value, call.request.model, usage) or Decimal(0)
         try:
@@ -177,7 +179,7 @@ class SimulatedServer:
         self._bill(call, price)
         completion = self._completion(call, usage)
         if trouble is not None:
-            raise self._error(trouble.kind, call.request, answer=completion)
+            raise self._error(FailureKind(trouble.kind), call.request, answer=completion)
         return completion
 
     async def _write(self, request: Request, takes_s: float, trouble: Trouble | None) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,6 @@ from orchestration.events import decode
 from orchestration.executor import TaskExecutor
 from orchestration.orchestrator import ProjectOrchestrator
 from orchestration.run_state import RunState, fold
-from orchestration.task import TaskStatus
 from orchestration.testing.person import Person
 from orchestration.testing.provider import serving
 from orchestration.testing.scenario import Scenario, random_scenario
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from orchestration import events as ev
+    from orchestration.task import TaskStatus
 
 __all__ = ["Report", "play", "simulate"]
 
@@ -47,7 +47,7 @@ class Report:
     """What came of a scenario. `violations` is empty when everything held that has to hold.
 
     `runs` are the runs' statuses in order, of all lives of the process; `state` is what the disk says in the end.
-    `transcript` is the story, a line per fact.
+    `transcript` is the story, a line per fact. `is_random`: the scenario was the seed's own.
     """
 
     seed: int
@@ -57,6 +57,7 @@ class Report:
     lives: int
     duration_s: float
     state: RunState
+    is_random: bool = False
     transcript: tuple[Line, ...] = field(repr=False)
 
     @property
@@ -73,7 +74,7 @@ class Report:
         """Return the report itself, for one more question.
 
         Raises:
-            AssertionError: if something did not hold, with the command that plays the seed again.
+            AssertionError: if something did not hold, for a random scenario with the command that plays it again.
 
         """
         if self.violations:
@@ -83,19 +84,17 @@ class Report:
     def describe(self) -> str:
         """Return how it ended, in a few lines."""
         calls = sum(len(server.calls) for server in self.scenario.servers)
-        lines = [
-            f"seed {self.seed}: {len(self.scenario.tasks)} tasks, {calls} calls, {self.lives} lives of the process, "
-            f"runs {', '.join(self.runs) or 'none'}, {self.duration_s:,.1f} s"
-        ]
+        lines = [f"seed {self.seed}: {len(self.scenario.tasks)} tasks, {calls} calls, processes: {self.lives}"]
+        lines.append(f"  runs: {', '.join(self.runs) or 'none'}; {self.duration_s:,.1f} s")
         lines += [f"  VIOLATED: {violation}" for violation in self.violations]
-        if self.violations:
+        if self.violations and self.is_random:
             lines.append(f"  replay: python -m orchestration.testing {self.seed} --verbose")
         return "\n".join(lines)
 
 
 def simulate(seed: int) -> Report:
     """Play the random scenario of this seed; the same seed plays the same story, step by step."""
-    return play(random_scenario(seed), seed=seed)
+    return replace(play(random_scenario(seed), seed=seed), is_random=True)
 
 
 def play(scenario: Scenario, *, seed: int = 0) -> Report:

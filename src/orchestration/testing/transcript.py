@@ -16,7 +16,9 @@ __all__ = ["Line", "line_of"]
 
 _MAX_CHARS = 160
 # What says nothing in a story: identities made for the occasion, and what the line begins with.
-_LEFT_OUT = frozenset({"type", "at", "run_id", "call_id", "task_id", "task_ids", "task", "result", "request_id", "tags"})
+_LEFT_OUT = frozenset(
+    {"type", "at", "run_id", "call_id", "task_id", "task_ids", "task", "result", "request_id", "tags"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)

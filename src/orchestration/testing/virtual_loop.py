@@ -1,7 +1,7 @@
 """An event loop whose time is made up: where nothing can run now, it is at once the moment of the next timer.
 
-Knows nothing of projects. A seed makes it a scheduler that decides by chance, and the same way each time, in which order
-callbacks run that are ready together; `kill_after` ends it in the middle, as a dying process ends.
+Knows nothing of projects. A seed makes it a scheduler that decides by chance, and the same way each time, in which
+order callbacks run that are ready together; `kill_after` ends it in the middle, as a dying process ends.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     `seed` None keeps asyncio's order. Threads of `asyncio.to_thread` and `run_in_executor` are not started: the call is
     made at once. Of threads started otherwise it knows nothing: for `patience_s` of real time it waits for their word,
-    and only when nothing else is left to wait for. `before_jump` is called whenever time is about to pass, with nothing left to run in this moment.
+    and only when nothing else is left to wait for. `before_jump` is called whenever time is about to pass, with nothing
+    left to run in this moment.
 
     Raises:
         StandstillError: out of whatever runs the loop, instead of waiting for ever.
@@ -82,7 +83,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._is_dying
 
     def run_in_executor(  # type: ignore[override]  # typeshed's own signature of this one varies by version
-        self, executor: Any, func: Callable[..., T], *args: Any
+        self,
+        executor: Any,  # noqa: ARG002 -- the signature is asyncio's
+        func: Callable[..., T],
+        *args: Any,
     ) -> asyncio.Future[T]:
         """Make the call at once, in this thread: the result is there in the next step."""
         future: asyncio.Future[T] = self.create_future()
@@ -99,10 +103,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._now_s += seconds
 
     def bury(self) -> None:
-        """Prepare a loop that was broken off for its closing: what was held back may run, and nothing kills it again."""
+        """Prepare a loop that was broken off for its closing: what was held back may run, nothing kills it again."""
         self._is_dying = True
         self._kill_at = self._max_steps = None
-        self._ready.extend(self._held_back)
+        # The end of the coroutine that was being run may be among them: it would stop the loop that closes now.
+        left = [handle for handle in (*self._ready, *self._held_back) if _name_of(handle) != "_run_until_complete_cb"]
+        self._ready.clear()
+        self._ready.extend(left)
         self._held_back.clear()
 
     def _run_once(self) -> None:
@@ -125,6 +132,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             raise KilledError
         while len(self._ready) > steps_left:
             self._held_back.append(self._ready.pop())
+
+
+def _name_of(handle: asyncio.Handle) -> str:
+    callback: object = getattr(handle, "_callback", None)
+    return getattr(callback, "__name__", "")
 
 
 class _JumpingSelector(selectors.DefaultSelector):
