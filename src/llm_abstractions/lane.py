@@ -177,9 +177,13 @@ class Lane:
 
     def reopen(self) -> None:
         """Take calls again, after a stop, a pause, or failures that stopped a model's calls."""
+        self.forgive()
+        self.resume()
+
+    def forgive(self) -> None:
+        """Take calls again, after a stop, or failures that stopped a model's calls; a pause goes on."""
         self._stopped = None
         self._breaker.reset()
-        self.resume()
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
@@ -187,6 +191,16 @@ class Lane:
     def is_open(self) -> bool:
         """Whether calls go out now: the lane is not stopped or paused, and not busy finding out whether it works."""
         return self._closed(self._now())[0] <= 0
+
+    @property
+    def closed_by(self) -> FailureKind | None:
+        """The kind of failure that keeps calls from going out now; None while `is_open`."""
+        now = self._now()
+        if self._closed(now)[0] <= 0:
+            return None
+        if self._stopped is not None:
+            return self._stopped.kind
+        return self._outage.kind if self._outage and self._recovery.is_outage else FailureKind.RATE_LIMIT
 
     def wait_hint_s(self, cost: Cost = NO_COST) -> float:
         """Return about how long a call that comes now will wait, 0 for not at all; while stopped, how much longer."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from orchestration.agent_registry import AgentConfig
+    from orchestration.errors import FailureKind
     from orchestration.events import Event, Reporter
     from orchestration.task import AgentTask
 
@@ -136,6 +137,8 @@ class Work:
     context: AttemptContext = field(default_factory=AttemptContext)
     root: Path | None = None
     deadline: Deadline = field(default_factory=Deadline)
+    leave_on: frozenset[FailureKind] = frozenset()
+    is_first_try: bool = True
 
     @property
     def inputs(self) -> Mapping[str, TaskInput]:

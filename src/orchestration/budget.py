@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from orchestration.ledger import Ledger, Reservation
 
-__all__ = ["Budget", "Budgets", "OnLimit", "refusal"]
+__all__ = ["Budget", "Budgets", "OnLimit", "Refusal", "refusal"]
 
 # What happens when a budget is used up and no cheaper agent is left: the run stops, resumable, or waits for a person.
 OnLimit = Literal["stop", "wait"]
@@ -79,25 +79,61 @@ class Budgets:
         return scopes_of(task_id, agent, self.tags_of(task_id))
 
 
-def refusal(budgets: Budgets, ledger: Ledger, agent: str, worst: Reservation) -> str:
-    """Return why a call may not be made, in words a person can act on; empty when it may."""
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """Why a call may not be made now, in words a person can act on.
+
+    `is_final`: it would not fit either if all calls under way used nothing.
+    """
+
+    reason: str
+    is_final: bool
+
+
+def refusal(budgets: Budgets, ledger: Ledger, agent: str, worst: Reservation) -> Refusal | None:
+    """Return why a call may not be made, None when it may; a final reason comes before one that may pass."""
+    passing: Refusal | None = None
     for scope, budget in budgets.limits(worst.task_id, agent):
-        account = ledger.account(scope)
-        name = f"the budget of {'the project' if scope == PROJECT else scope.replace(':', ' ')}"
-        if budget.usd is not None:
-            if worst.cost_usd is None and not budgets.allow_unknown_price:
-                return f"{name} is in money, and the price of this call is unknown; set allow_unknown_price to allow it"
-            left = budget.usd - account.spend.cost_usd - account.reserved_usd
-            if (worst.cost_usd or 0) > left:
-                return (
-                    f"{name}, ${budget.usd}, does not hold this call's worst case of ${worst.cost_usd:.4f}: "
-                    f"${account.spend.cost_usd:.4f} spent, ${account.reserved_usd:.4f} set aside for calls under way"
-                )
-        if budget.tokens is not None:
-            left_tokens = budget.tokens - account.spend.tokens - account.reserved_tokens
-            if worst.tokens > left_tokens:
-                return (
-                    f"{name}, {budget.tokens:,} tokens, does not hold this call's worst case of {worst.tokens:,}: "
-                    f"{account.spend.tokens:,} used, {account.reserved_tokens:,} set aside for calls under way"
-                )
-    return ""
+        found = _over_tokens(scope, budget, ledger, worst) or _over_money(scope, budget, ledger, worst, budgets)
+        if found is not None and found.is_final:
+            return found
+        passing = passing or found
+    return passing
+
+
+def _over_money(scope: str, budget: Budget, ledger: Ledger, worst: Reservation, budgets: Budgets) -> Refusal | None:
+    if budget.usd is None:
+        return None
+    name = _name(scope)
+    if worst.cost_usd is None:
+        if budgets.allow_unknown_price:
+            return None
+        reason = f"{name} is in money, and the price of this call is unknown; set allow_unknown_price to allow it"
+        return Refusal(reason=reason, is_final=True)
+    account = ledger.account(scope)
+    left = budget.usd - account.spend.cost_usd
+    if worst.cost_usd <= left - account.reserved_usd:
+        return None
+    return Refusal(
+        reason=f"{name}, ${budget.usd}, does not hold this call's worst case of ${worst.cost_usd:.4f}: "
+        f"${account.spend.cost_usd:.4f} spent, ${account.reserved_usd:.4f} set aside for calls under way",
+        is_final=worst.cost_usd > left,
+    )
+
+
+def _over_tokens(scope: str, budget: Budget, ledger: Ledger, worst: Reservation) -> Refusal | None:
+    if budget.tokens is None:
+        return None
+    account = ledger.account(scope)
+    left = budget.tokens - account.spend.tokens
+    if worst.tokens <= left - account.reserved_tokens:
+        return None
+    return Refusal(
+        reason=f"{_name(scope)}, {budget.tokens:,} tokens, does not hold this call's worst case of {worst.tokens:,}: "
+        f"{account.spend.tokens:,} used, {account.reserved_tokens:,} set aside for calls under way",
+        is_final=worst.tokens > left,
+    )
+
+
+def _name(scope: str) -> str:
+    return f"the budget of {'the project' if scope == PROJECT else scope.replace(':', ' ', 1)}"

@@ -121,7 +121,8 @@ class TaskParked(Fact, frozen=True, kw_only=True, tag="task_parked"):
 class CallFinished(Fact, frozen=True, kw_only=True, tag="call_finished"):
     """One call of a model came back. Tokens as in `llm_abstractions.Usage`; `cost_usd` None: the price is unknown.
 
-    `call_id` names the reservation it settles, where there was one.
+    `call_id` names the reservation it settles, where there was one. `cached`: an earlier answer to the same request was
+    used again, nobody was called, and nothing was used.
     """
 
     task_id: str
@@ -140,6 +141,7 @@ class CallFinished(Fact, frozen=True, kw_only=True, tag="call_finished"):
     duration_s: float = 0.0
     finish_reason: str = ""
     request_id: str = ""
+    cached: bool = False
 
 
 class CallReserved(Fact, frozen=True, kw_only=True, tag="call_reserved"):
@@ -161,7 +163,7 @@ class CallReleased(Fact, frozen=True, kw_only=True, tag="call_released"):
 
 
 class CallLost(Fact, frozen=True, kw_only=True, tag="call_lost"):
-    """The orchestrator ended while a reserved call was under way; its worst case counts as spent."""
+    """Nobody knows how a reserved call ended: it broke off, or the orchestrator did. Its worst case counts as spent."""
 
     call_id: str
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from orchestration.agent_registry import AgentType
+from orchestration.agent_registry import LLM_TYPES
 from orchestration.attempt import Deadline
 from orchestration.clock import now
 from orchestration.errors import FailureKind, RunStopError
 from orchestration.redact import redact
-from orchestration.retry import decide, park_s
+from orchestration.retry import decide, later_s, park_s
 from orchestration.task import ExecutionResult, ExecutionStatus
 
 if TYPE_CHECKING:
@@ -29,9 +29,10 @@ __all__ = ["Execution", "Step", "Successor", "storable"]
 
 @dataclass(frozen=True, kw_only=True)
 class Successor:
-    """An agent that takes over, and after which kinds of failure."""
+    """An agent that takes over, in which mode, and after which kinds of failure."""
 
     agent: AgentConfig
+    mode: str
     on: frozenset[FailureKind]
 
 
@@ -40,18 +41,28 @@ class Step:
     """What follows a failure: `delay_s` seconds later the task is tried again.
 
     `is_parked`: what only time can mend is waited for; that uses up no attempt, and the task's own time stands still.
-    `is_for_budget`: a person's word on the budgets is waited for instead of a moment. `successor`: who takes over.
+    `is_paced`: it is parked at its lane, which knows best when the moment has come. `is_for_budget`: a person's word on
+    the budgets is waited for instead of a moment. `successor`: the place in the chain of who takes over, at once.
     """
 
     delay_s: float = 0.0
     is_parked: bool = False
+    is_paced: bool = False
     is_for_budget: bool = False
     successor: int | None = None
+
+    @property
+    def is_retry(self) -> bool:
+        """Whether the same agent makes another attempt that counts."""
+        return not self.is_parked and self.successor is None
 
 
 @dataclass(slots=True)
 class Execution:
-    """One call of `TaskExecutor.execute`."""
+    """One call of `TaskExecutor.execute`.
+
+    The chain is that of the agent it began with; a successor's own is not followed, so that no chain goes in circles.
+    """
 
     task: AgentTask
     agent: AgentConfig
@@ -67,8 +78,8 @@ class Execution:
     spent: dict[str, Any] = field(default_factory=dict)  # `usage` and `cost_usd` of the attempts that failed
     _tries: int = 0  # attempts of the present agent
     _position: int = 0  # in the chain: successors before it had their turn
-    _parked: int = 0
-    _parked_s: float = 0.0
+    _parked: int = 0  # times in a row
+    _parked_at_s: float | None = None  # when it was first parked, of these times
     _is_again: bool = False  # the next attempt has the number of the last, which was parked
     _left: list[str] = field(default_factory=list)  # agents that were given up on
 
@@ -85,8 +96,19 @@ class Execution:
         """The attempt's number in the life of the task, which earlier runs have begun to count."""
         return self.context.attempt + self.attempts - 1
 
-    def after(self, failure: AttemptError, *, jitter: float) -> Step | None:
-        """Decide what follows a failure; None: it is final.
+    @property
+    def leave_on(self) -> frozenset[FailureKind]:
+        """The kinds of failure after which someone takes over."""
+        kinds = [successor.on for successor in self.chain[self._position :]]
+        return frozenset().union(*kinds) if kinds else frozenset()
+
+    @property
+    def is_first_try(self) -> bool:
+        """Whether the present agent tries for the first time."""
+        return self._tries <= 1 and self._parked == 0
+
+    def after(self, failure: AttemptError, *, now_s: float, jitter: float) -> Step | None:
+        """Decide what follows a failure; None: it is final. `now_s` is the moment, by any one clock.
 
         Raises:
             RunStopError: if the task can go on only after a person has changed something.
@@ -100,15 +122,20 @@ class Execution:
         wait_s = park_s(
             failure.kind,
             self._parked,
-            self._parked_s,
+            0.0 if self._parked_at_s is None else now_s - self._parked_at_s,
             self.policy,
             retry_after_s=failure.retry_after_s,
             jitter=jitter,
         )
         if wait_s is not None:
-            return self._park(failure, wait_s)
+            return self._park(failure, wait_s, now_s)
+        self._parked, self._parked_at_s = 0, None
         delay_s = decide(failure.kind, self._tries, self._limits(), retry_after_s=failure.retry_after_s, jitter=jitter)
         return None if delay_s is None else Step(delay_s=delay_s)
+
+    def later(self, step: Step, *, jitter: float) -> Step:
+        """Put a retry off: too much of its lane's traffic is retries already."""
+        return replace(step, delay_s=later_s(step.delay_s, self.policy, jitter=jitter))
 
     def successor_for(self, kind: FailureKind) -> int | None:
         """Return the place in the chain of the next agent that takes over after this kind of failure, if any."""
@@ -120,11 +147,9 @@ class Execution:
     def hand_over(self, position: int) -> None:
         """Let the successor at this place in the chain take over."""
         self._left.append(self.agent.name)
-        self.agent = self.chain[position].agent
+        self.agent, self.mode = self.chain[position].agent, self.chain[position].mode
         self._position = position + 1
-        self._tries, self._parked, self._is_again = 0, 0, False
-        if self.agent.agent_type is AgentType.HUMAN:
-            self.mode = "interactive"
+        self._tries, self._parked, self._parked_at_s, self._is_again = 0, 0, None, False
 
     def book(self, details: Mapping[str, Any]) -> None:
         """Add what a failed attempt used."""
@@ -150,14 +175,16 @@ class Execution:
             return Step(is_parked=True, is_for_budget=True)
         raise RunStopError(f"task {self.task.task_id!r} cannot go on: {failure}", kind=failure.kind) from failure
 
-    def _park(self, failure: AttemptError, wait_s: float) -> Step:
-        # A rate limit is the lane's to wait out; that is pacing, which no switch turns off.
-        if not self.policy.park and failure.kind is not FailureKind.RATE_LIMIT:
+    def _park(self, failure: AttemptError, wait_s: float, now_s: float) -> Step:
+        # A rate limit is for the lane to wait out; that is pacing, which no switch turns off.
+        is_paced = failure.kind is FailureKind.RATE_LIMIT and self.agent.agent_type in LLM_TYPES
+        if not self.policy.park and not is_paced:
             raise RunStopError(f"task {self.task.task_id!r} would be parked: {failure}", kind=failure.kind) from failure
         self._parked += 1
-        self._parked_s += wait_s
+        if self._parked_at_s is None:
+            self._parked_at_s = now_s
         self._is_again = True
-        return Step(delay_s=wait_s, is_parked=True)
+        return Step(delay_s=wait_s, is_parked=True, is_paced=is_paced)
 
     def _limits(self) -> RetryPolicy:
         limit = self.task.max_attempts or self.agent.max_attempts

@@ -19,7 +19,7 @@ from orchestration.agent_registry import LLM_TYPES, AgentType
 from orchestration.answer import form_of
 from orchestration.attempt import Deadline, Outcome, Work, current
 from orchestration.clock import now
-from orchestration.errors import AttemptError, OrchestrationError, ProviderUnavailableError
+from orchestration.errors import AttemptError, OrchestrationError, ProviderUnavailableError, UnknownAgentError
 from orchestration.events import TaskParked, TaskRetrying
 from orchestration.execution import Execution, Step, Successor, storable
 from orchestration.redact import known_secrets, redact
@@ -90,7 +90,7 @@ class TaskExecutor:
         self._retry = retry or RetryPolicy()
         self._root = None if root is None else Path(root)
         self._random = rng or random.Random()  # noqa: S311 -- spreads calls in time, guards nothing
-        self._llm = LlmRunner(limits, rng=self._random)
+        self._llm = LlmRunner(limits, root=self._root, rng=self._random)
         self._script = ScriptRunner(scripts_dir, self._root)
         self._person = PersonRunner()
         self._prefaces = Prefaces(self._root)
@@ -108,6 +108,7 @@ class TaskExecutor:
 
         Raises:
             UnknownAgentError, InvalidTaskError: for a caller's mistake, before anything is done.
+            RunStopError: if the budgets or a policy that does not park leave nothing to do before a person has acted.
 
         """
         execution = self._begin(task, agent, mode)
@@ -139,14 +140,16 @@ class TaskExecutor:
 
         """
         config = self.registry.require(agent or task.agent or self.default_agent)
-        chosen = next(given for given in (mode, task.mode, config.mode, self._execution_mode) if given is not None)
-        check_mode(chosen)
-        return config, "interactive" if config.agent_type is AgentType.HUMAN else chosen
+        return config, self._mode(task, config, mode)
 
     @property
     def lanes(self) -> Lanes:
         """The lanes that model calls go through, to be looked at and changed."""
         return self._llm.lanes
+
+    def reopen(self) -> None:
+        """Try again to call models wherever failures, such as an account without money, ended that."""
+        self._llm.reopen()
 
     async def aclose(self) -> None:
         """Release what executions share; twice is fine."""
@@ -176,7 +179,7 @@ class TaskExecutor:
             except AttemptError as exc:
                 failure = exc
             execution.book(failure.details)
-            step = execution.after(failure, jitter=self._random.random())
+            step = self._next_step(execution, work, failure)
             if step is None:
                 raise failure
             _report_step(execution, step, failure)
@@ -187,20 +190,40 @@ class TaskExecutor:
             await _wait(execution, step)
         return await self._person.run(self._work(execution, execution.context, text))
 
-    def _pass_over_closed(self, execution: Execution) -> None:
-        """Begin with the first agent of the chain whose provider takes calls now; with the first if none does."""
-        position = execution.successor_for(FailureKind.OVERLOADED)
-        while position is not None and not self._is_open(execution):
-            execution.hand_over(position)
-            position = execution.successor_for(FailureKind.OVERLOADED)
+    def _next_step(self, execution: Execution, work: Work, failure: AttemptError) -> Step | None:
+        now_s = asyncio.get_running_loop().time()
+        step = execution.after(failure, now_s=now_s, jitter=self._random.random())
+        if step is None or not step.is_retry or self._may_retry(work):
+            return step
+        return execution.later(step, jitter=self._random.random())
 
-    def _is_open(self, execution: Execution) -> bool:
-        if execution.agent.agent_type not in LLM_TYPES:
+    def _may_retry(self, work: Work) -> bool:
+        if work.agent.agent_type not in LLM_TYPES:
             return True
         try:
-            return self._llm.is_open(self._work(execution, execution.context, ""))
+            return self._llm.may_retry(work)
+        except ProviderUnavailableError:  # its script stands in
+            return True
+
+    def _pass_over_closed(self, execution: Execution) -> None:
+        """Begin with the first agent of the chain whose provider takes calls now; with the first if none does."""
+        kind = self._closed_by(execution, execution.agent) if execution.chain else None
+        if kind is None:
+            return
+        for position, successor in enumerate(execution.chain):
+            if kind in successor.on and self._closed_by(execution, successor.agent) is None:
+                why = f"agent {execution.agent.name!r}: its provider takes no calls now"
+                _report_step(execution, Step(successor=position), AttemptError(why, kind=kind))
+                execution.hand_over(position)
+                return
+
+    def _closed_by(self, execution: Execution, agent: AgentConfig) -> FailureKind | None:
+        if agent.agent_type not in LLM_TYPES:
+            return None
+        try:
+            return self._llm.closed_by(replace(self._work(execution, execution.context, ""), agent=agent))
         except ProviderUnavailableError:
-            return True  # found out, and told, by the attempt itself
+            return None  # found out, and told, by the attempt itself
 
     def _begin(self, task: AgentTask, agent: str | None, mode: str | None) -> Execution:
         config, chosen = self.check(task, agent, mode)
@@ -212,9 +235,22 @@ class TaskExecutor:
             policy=self._retry,
             secrets=known_secrets([known.api_key_env for known in self.registry.list_agents()]),
             chain=tuple(
-                Successor(agent=self.registry.require(fallback.agent), on=fallback.on) for fallback in config.successors
+                Successor(agent=taker, mode=self._mode(task, taker, mode), on=fallback.on)
+                for fallback in config.successors
+                for taker in (self._successor(config, fallback.agent),)
             ),
         )
+
+    def _successor(self, agent: AgentConfig, name: str) -> AgentConfig:
+        try:
+            return self.registry.require(name)
+        except UnknownAgentError as exc:
+            raise UnknownAgentError(f"fallback of agent {agent.name!r}: {exc}") from None
+
+    def _mode(self, task: AgentTask, agent: AgentConfig, mode: str | None) -> str:
+        chosen = next(given for given in (mode, task.mode, agent.mode, self._execution_mode) if given is not None)
+        check_mode(chosen)
+        return "interactive" if agent.agent_type is AgentType.HUMAN else chosen
 
     async def _prompt(self, execution: Execution) -> str:
         task, kind = execution.task, execution.agent.agent_type
@@ -235,6 +271,8 @@ class TaskExecutor:
             context=context,
             root=self._root,
             deadline=execution.deadline,
+            leave_on=execution.leave_on,
+            is_first_try=execution.is_first_try,
         )
 
     async def _attempt(self, work: Work, form: AnswerForm | None, execution: Execution) -> Outcome:
@@ -289,6 +327,8 @@ def _is_cancelled() -> bool:
 
 async def _wait(execution: Execution, step: Step) -> None:
     """Let the time pass that a step asks for; a parked task's own time stands still meanwhile."""
+    if step.is_paced:
+        return
     if not step.is_parked:
         await asyncio.sleep(step.delay_s)
         return

@@ -23,9 +23,10 @@ _replace = msgspec.structs.replace
 
 
 class Spend(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens and money used. `unpriced_calls` counts those whose price is unknown: the cost is then a lower bound.
+    """Tokens and money used.
 
-    `lost_calls` counts those a dead process left open; they are in here at their worst case.
+    `unpriced_calls` counts those whose price is unknown: they cost nothing here or, where it was set aside for them
+    before, their worst case. `lost_calls` counts those nobody knows the end of; they are in here at their worst case.
     """
 
     calls: int = 0

@@ -386,6 +386,8 @@ class ProjectOrchestrator:
         self._journal.record(ev.RunStarted(at=started_at, run_id=run_id))
         self._outputs.problems.clear()
         try:
+            if isinstance(self.executor, TaskExecutor):
+                self.executor.reopen()
             self._retry_stopped()
             await self._outputs.restore(self._journal.state.unordered())
             status = await workflow.run()

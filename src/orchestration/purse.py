@@ -6,15 +6,16 @@ Knows the journal and the budgets; nothing of lanes, providers or what a call is
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import contextlib
+from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
 from orchestration import events as ev
 from orchestration.budget import Budgets, refusal
-from orchestration.errors import AttemptError, FailureKind
-from orchestration.journal import now
-from orchestration.ledger import Reservation
+from orchestration.clock import now
+from orchestration.errors import AttemptError, FailureKind, OrchestrationError, StoreError
+from orchestration.ledger import PROJECT, Reservation
 
 if TYPE_CHECKING:
     from orchestration.attempt import WorstCase
@@ -27,6 +28,15 @@ __all__ = ["JournalPurse"]
 _SETTLES = (ev.CallFinished, ev.CallReleased, ev.CallLost)
 
 
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """A call that does not fit as long as others are under way. `turn` gets its reservation's id."""
+
+    agent: str
+    reservation: Reservation
+    turn: asyncio.Future[str]
+
+
 class JournalPurse:
     """The budgets of one project, kept by the facts in its journal. For one event loop at a time."""
 
@@ -34,9 +44,8 @@ class JournalPurse:
         self._journal = journal
         self._budgets = budgets or Budgets()
         self._numbers = count(1)
-        # Who waits for calls under way to leave enough, in order; only the first one looks again after a call.
-        self._line: deque[asyncio.Future[None]] = deque()
-        self._changed: asyncio.Future[None] | None = None
+        self._line: dict[_Waiter, None] = {}  # in the order they came
+        self._watchers: set[asyncio.Future[None]] = set()
         journal.subscribe(self._on_fact)
 
     @property
@@ -50,12 +59,12 @@ class JournalPurse:
         return self._budgets
 
     def change(self, budgets: Budgets) -> None:
-        """Put other budgets in force; who waits for more looks again."""
+        """Put other budgets in force, also for those who wait; calls under way that needed no leave are not in them."""
         self._budgets = budgets
-        if self._changed is not None and not self._changed.done():
-            self._changed.set_result(None)
-        self._changed = None
-        self._wake_next()
+        for watcher in self._watchers:
+            if not watcher.done():
+                watcher.set_result(None)
+        self._serve()
 
     def tags_of(self, task_id: str) -> tuple[str, ...]:
         """Return the tags a task's calls are booked under."""
@@ -68,10 +77,11 @@ class JournalPurse:
     async def reserve(self, task_id: str, agent: str, worst: WorstCase) -> str:
         """Set a call's worst case aside, durably, and return the reservation's id.
 
-        While calls under way hold what is missing, wait for them: most use less than their worst case.
+        While calls under way hold what is missing, wait for them, for most use less than their worst case; nobody
+        overtakes who needs a share of the same budget.
 
         Raises:
-            AttemptError: of kind `budget`, if it does not fit though nothing is under way any more.
+            AttemptError: of kind `budget`, if it does not fit, whatever the calls under way come to.
 
         """
         reservation = Reservation(
@@ -81,11 +91,15 @@ class JournalPurse:
             output_tokens=worst.output_tokens,
             cost_usd=worst.cost_usd,
         )
-        if self._line or self._refusal(agent, reservation):
-            await self._wait_in_line(agent, reservation)
-        call_id = self._record(agent, reservation)
-        self._wake_next()
-        await self._journal.durable()
+        waiter = _Waiter(agent, reservation, asyncio.get_running_loop().create_future())
+        self._line[waiter] = None
+        self._serve()
+        call_id = await self._turn_of(waiter)
+        try:
+            await self._journal.durable()
+        except BaseException:
+            self._give_back(call_id)
+            raise
         return call_id
 
     def release(self, call_id: str) -> None:
@@ -94,25 +108,56 @@ class JournalPurse:
 
     async def changed(self) -> None:
         """Return when a person has changed the budgets."""
-        if self._changed is None:
-            self._changed = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._changed)
-
-    def _refusal(self, agent: str, reservation: Reservation) -> str:
-        return refusal(self._budgets, self._journal.state.ledger, agent, reservation)
-
-    async def _wait_in_line(self, agent: str, reservation: Reservation) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._line.append(turn)
+        watcher: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._watchers.add(watcher)
         try:
-            while self._line[0] is not turn or (why := self._refusal(agent, reservation)):
-                if self._line[0] is turn and not self._journal.state.ledger.reservations:
-                    raise AttemptError(why, kind=FailureKind.BUDGET)
-                await turn
-                self._line[self._line.index(turn)] = turn = asyncio.get_running_loop().create_future()
+            await watcher
         finally:
-            self._line.remove(turn)
-            self._wake_next()
+            self._watchers.discard(watcher)
+
+    async def _turn_of(self, waiter: _Waiter) -> str:
+        try:
+            return await waiter.turn
+        except asyncio.CancelledError:
+            if waiter.turn.cancelled():
+                self._line.pop(waiter, None)
+                self._serve()  # those behind may fit
+            elif waiter.turn.exception() is None:  # its turn came in the very moment of the cancellation
+                self._give_back(waiter.turn.result())
+            raise
+
+    def _give_back(self, call_id: str) -> None:
+        with contextlib.suppress(StoreError):  # told by whoever waits for the store; what happens must go on
+            self.release(call_id)
+
+    def _on_fact(self, event: ev.Event, _state: RunState) -> None:
+        if isinstance(event, _SETTLES):
+            self._serve()
+
+    def _serve(self) -> None:
+        """Reserve for those in line who fit, in order; who has to wait keeps what it needs from those behind it."""
+        taken: set[str] = set()
+        for waiter in tuple(self._line):
+            if PROJECT in taken:
+                return  # everyone behind needs a share of that
+            scopes = {scope for scope, _ in self._budgets.limits(waiter.reservation.task_id, waiter.agent)}
+            if waiter.turn.done() or (not scopes & taken and self._answer(waiter)):
+                self._line.pop(waiter, None)
+            else:
+                taken |= scopes
+
+    def _answer(self, waiter: _Waiter) -> bool:
+        """Reserve for a waiter, or turn it away; False while it has to wait. Must not raise: the journal calls it."""
+        found = refusal(self._budgets, self._journal.state.ledger, waiter.agent, waiter.reservation)
+        if found is not None and not found.is_final:
+            return False
+        try:
+            if found is not None:
+                raise AttemptError(found.reason, kind=FailureKind.BUDGET)
+            waiter.turn.set_result(self._record(waiter.agent, waiter.reservation))
+        except OrchestrationError as exc:
+            waiter.turn.set_exception(exc)
+        return True
 
     def _record(self, agent: str, reservation: Reservation) -> str:
         call_id = f"{self._journal.state.run_id}/{next(self._numbers)}"
@@ -129,11 +174,3 @@ class JournalPurse:
             )
         )
         return call_id
-
-    def _on_fact(self, event: ev.Event, _state: RunState) -> None:
-        if isinstance(event, _SETTLES):
-            self._wake_next()
-
-    def _wake_next(self) -> None:
-        if self._line and not self._line[0].done():
-            self._line[0].set_result(None)

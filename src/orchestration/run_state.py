@@ -254,14 +254,16 @@ def _call_reserved(state: RunState, event: ev.CallReserved) -> RunState:
 
 def _call_finished(state: RunState, event: ev.CallFinished) -> RunState:
     spend = Spend(
-        calls=1,
+        calls=int(not event.cached),
         input_tokens=event.input_tokens,
         cached_tokens=event.cached_tokens,
         output_tokens=event.output_tokens,
         cost_usd=Decimal(event.cost_usd or 0),
         unpriced_calls=int(event.cost_usd is None),
     )
-    state.find(event.task_id)
+    worst = state.ledger.reservations.get(event.call_id)
+    if worst is not None:
+        spend = _at_worst(spend, worst, event)
     return _book(state, event.task_id, event.call_id, scopes_of(event.task_id, event.agent, event.tags), spend)
 
 
@@ -272,6 +274,15 @@ def _call_released(state: RunState, event: ev.CallReleased) -> RunState:
 def _call_lost(state: RunState, event: ev.CallLost) -> RunState:
     lost = state.ledger.reservations.get(event.call_id)
     return state if lost is None else _book(state, lost.task_id, event.call_id, lost.scopes, lost.as_spend)
+
+
+def _at_worst(spend: Spend, worst: Reservation, event: ev.CallFinished) -> Spend:
+    """Where an answer does not say what it used or cost, book the worst case: a budget must hold for it too."""
+    if event.cost_usd is None and worst.cost_usd is not None:
+        spend = _replace(spend, cost_usd=worst.cost_usd)
+    if spend.tokens == 0:
+        spend = _replace(spend, input_tokens=worst.input_tokens, output_tokens=worst.output_tokens)
+    return spend
 
 
 def _book(state: RunState, task_id: str, call_id: str, scopes: tuple[str, ...], spend: Spend) -> RunState:

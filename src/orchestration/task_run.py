@@ -167,6 +167,7 @@ class TaskRun:
         except RunStopError as exc:
             if self._is_current(known):
                 self._journal.record(ev.TaskInterrupted(at=now(), task_id=task_id, reason=str(exc)))
+            await self._journal.durable()
             raise
         except Exception as exc:
             self._settle(known, failure(task_id, exc, known=known))
@@ -256,11 +257,13 @@ class TaskRun:
         )
 
     def _report(self, event: ev.Event) -> None:
-        """Take a fact from the executor; one about a task that was settled meanwhile comes too late to matter."""
-        if not isinstance(event, ev.CallLost):
-            known = self._journal.state.tasks.get(getattr(event, "task_id", ""))
-            is_about_now = isinstance(event, ev.TaskRetrying | ev.TaskParked)
-            if known is None or (is_about_now and known.status is not TaskStatus.IN_PROGRESS):
+        """Take a fact from the executor; one about a task that was settled meanwhile comes too late to matter.
+
+        What a call used matters whatever became of its task.
+        """
+        if isinstance(event, ev.TaskRetrying | ev.TaskParked):
+            known = self._journal.state.tasks.get(event.task_id)
+            if known is None or known.status is not TaskStatus.IN_PROGRESS:
                 return
         self._journal.record(event)
 

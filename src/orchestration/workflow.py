@@ -107,6 +107,8 @@ class Workflow:
             raise
 
     def _on_fact(self, event: ev.Event, _state: RunState) -> None:
+        if isinstance(event, ev.TaskInterrupted) and event.reason:
+            self._is_stopping = True  # before it is looked for what can start: that task could, and would stop again
         if not isinstance(event, _FREES_NOTHING):
             self._start_ready()
 

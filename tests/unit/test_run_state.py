@@ -72,10 +72,15 @@ def test_a_fact_follows_where_it_may_and_is_refused_with_the_reason_where_not(st
         assert state == at(status)
 
 
-@pytest.mark.parametrize("name", sorted(set(FACTS) - {"added"}))
+@pytest.mark.parametrize("name", sorted(set(FACTS) - {"added", "call"}))
 def test_every_fact_about_a_task_that_does_not_exist_is_refused(name):
     with pytest.raises(UnknownTaskError, match="unknown task 'a'; there are no tasks yet"):
         apply(RunState(), FACTS[name])
+
+
+def test_what_a_call_used_counts_also_when_its_task_is_gone():
+    state = fold([FACTS["call"], FACTS["removed"], FACTS["call"]], at("pending"))
+    assert state.spend.calls == 2
 
 
 def test_a_start_forgets_the_last_outcome_and_keeps_the_comment():

@@ -327,7 +327,7 @@ async def test_reports_that_come_too_late_to_matter_are_dropped_but_money_is_cou
     async with asyncio.TaskGroup() as group:
         group.create_task(_later(0.5, lambda: project.complete_task("a")))
         await project.execute_task("a")
-    assert (project.state.spend.output_tokens, project.state.spend.unpriced_calls) == (7, 1)
+    assert (project.state.spend.output_tokens, project.state.spend.unpriced_calls) == (14, 2)
 
 
 async def test_a_dependent_cannot_be_executed_before_its_dependency(project):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llm_abstractions.base_llm import BaseLlm
+    from llm_abstractions.lane import Lane
     from orchestration.attempt import Work
 
 __all__ = ["LaneLimits", "Lanes", "LlmRunner"]
@@ -46,15 +48,30 @@ class LlmRunner:
         """The lanes calls go through, to be looked at and changed."""
         return self._traffic.lanes
 
-    def is_open(self, work: Work) -> bool:
-        """Tell whether a call would go out now, as far as the provider's state is concerned.
+    def closed_by(self, work: Work) -> FailureKind | None:
+        """Return what kind of failure keeps calls from going out now; None: nothing does.
 
         Raises:
             InvalidTaskError: if there is no provider for the agent's type.
             ProviderUnavailableError: if the SDK or the key is missing.
 
         """
-        return self._traffic.lane_of(_call(work, self._provider(work), {})).is_open
+        kind = self._lane_of(work).closed_by
+        return None if kind is None else FailureKind(kind.value)
+
+    def may_retry(self, work: Work) -> bool:
+        """Tell whether a failed call may be repeated soon: retries are a small share of what a lane carries.
+
+        Raises:
+            InvalidTaskError: if there is no provider for the agent's type.
+            ProviderUnavailableError: if the SDK or the key is missing.
+
+        """
+        return self._lane_of(work).may_retry()
+
+    def reopen(self) -> None:
+        """Take calls again wherever failures, such as an account without money, ended that."""
+        self._traffic.reopen()
 
     async def run(self, work: Work) -> Outcome:
         """Call the agent's model once.
@@ -67,20 +84,24 @@ class LlmRunner:
         """
         provider = self._provider(work)
         options = _options(work)
+        call = _call(work, provider, options)
         kept: dict[str, Any] = {}
         try:
-            async with self._traffic.admit(work, _call(work, provider, options)) as admission:
+            async with self._traffic.admit(work, call) as admission:
                 if admission.call_id:
                     options.setdefault("max_tokens", BUDGETED_MAX_TOKENS)
                 answer = await _ask(work, provider, options, admission, kept)
         except LlmError as exc:
-            raise _failure(work, exc, kept) from exc
+            raise _failure(work, exc, kept, self._traffic.lane_of(call)) from exc
         _refuse_truncated(work, answer, kept)
         return Outcome(output=str(answer), metadata=kept)
 
     async def aclose(self) -> None:
         """Close the clients; twice is fine."""
         await self._clients.aclose()
+
+    def _lane_of(self, work: Work) -> Lane:
+        return self._traffic.lane_of(_call(work, self._provider(work), {}))
 
     def _provider(self, work: Work) -> BaseLlm:
         agent = work.agent
@@ -112,7 +133,7 @@ async def _ask(
         answer = await provider.generate_content_async(_messages(work), **options)
     except LlmError as exc:
         if exc.answer is not None:
-            kept |= await _record(work, exc.answer, started_s, admission.call_id)
+            kept |= await _record(work, exc.answer, started_s, admission)
         raise
     except TimeoutError as exc:  # of a caller's own provider; the executor's own timeout arrives as a cancellation
         raise AttemptError(
@@ -125,7 +146,7 @@ async def _ask(
             kind=FailureKind.TASK_ERROR,
         )
     admission.succeed(answer)
-    kept |= await _record(work, answer, started_s, admission.call_id)
+    kept |= await _record(work, answer, started_s, admission)
     return answer
 
 
@@ -169,7 +190,7 @@ def _only_set(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-async def _record(work: Work, answer: str, started_s: float, call_id: str) -> dict[str, Any]:
+async def _record(work: Work, answer: str, started_s: float, admission: Admission) -> dict[str, Any]:
     """Report the call and return what is worth keeping of it; a plain text says nothing of itself."""
     duration_s = asyncio.get_running_loop().time() - started_s
     facts: dict[str, Any] = {"provider": work.agent.agent_type.value, "model": _model(work) or ""}
@@ -185,14 +206,14 @@ async def _record(work: Work, answer: str, started_s: float, call_id: str) -> di
         if isinstance(answer, Completion):
             cost = await _cost_usd(facts["provider"], facts["model"], answer)
     finally:  # the call was made, even if we are cancelled while we look up its price
-        work.context.report(
+        admission.book(
             CallFinished(
                 at=now(),
                 task_id=work.task.task_id,
                 attempt=work.context.attempt,
                 agent=work.agent.name,
                 tags=() if work.context.purse is None else work.context.purse.tags_of(work.task.task_id),
-                call_id=call_id,
+                call_id=admission.call_id,
                 cost_usd=cost,
                 duration_s=duration_s,
                 **facts,
@@ -223,7 +244,7 @@ def _refuse_truncated(work: Work, answer: str, metadata: dict[str, Any]) -> None
     )
 
 
-def _failure(work: Work, exc: LlmError, spent: dict[str, Any]) -> AttemptError:
+def _failure(work: Work, exc: LlmError, spent: dict[str, Any], lane: Lane) -> AttemptError:
     if isinstance(exc, ImportError):
         return _unavailable(exc, "missing_dependencies")
     if isinstance(exc, RuntimeError):
@@ -232,9 +253,17 @@ def _failure(work: Work, exc: LlmError, spent: dict[str, Any]) -> AttemptError:
     return AttemptError(
         f"agent {work.agent.name!r}: {exc}",
         kind=FailureKind(exc.kind.value),
-        retry_after_s=exc.retry_after_s,
+        retry_after_s=_wait_s(exc, lane),
         details={name: value for name, value in facts.items() if value} | spent,
     )
+
+
+def _wait_s(exc: LlmError, lane: Lane) -> float | None:
+    """Return for how long it is no use to try again, as the provider or, after a rate limit, the lane says."""
+    if exc.kind.value != FailureKind.RATE_LIMIT or exc.retry_after_s is not None:
+        return exc.retry_after_s
+    wait_s = lane.wait_hint_s()
+    return wait_s if isfinite(wait_s) else None
 
 
 def _unavailable(exc: Exception, reason: str) -> ProviderUnavailableError:
