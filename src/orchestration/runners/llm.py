@@ -15,13 +15,18 @@ from llm_abstractions.clients import ClientPool
 from llm_abstractions.errors import LlmError
 from llm_abstractions.lane import LaneLimits
 from llm_abstractions.lanes import Lanes
-from llm_abstractions.types import Completion, FinishReason
+from llm_abstractions.types import NO_USAGE, Completion, FinishReason
+from orchestration.answer import form_of
 from orchestration.attempt import Outcome
 from orchestration.clock import now
 from orchestration.errors import AttemptError, InvalidTaskError, ProviderUnavailableError
 from orchestration.events import CallFinished
-from orchestration.runners.traffic import BUDGETED_MAX_TOKENS, Admission, Call, Traffic
-from orchestration.task import FailureKind
+from orchestration.redact import known_secrets, redact
+from orchestration.runners.llm_request import LlmRequest, model_of, only_set, render
+from orchestration.runners.response_cache import CachedAnswer, ResponseCache, responses_path
+from orchestration.runners.traffic import BUDGETED_MAX_TOKENS, Admission, Traffic
+from orchestration.runners.warmup import WarmUps
+from orchestration.task import FailureKind, max_age_s
 
 if TYPE_CHECKING:
     import random
@@ -37,11 +42,22 @@ _log = logging.getLogger(__name__)
 
 
 class LlmRunner:
-    """Calls models, one call per attempt, with clients that all attempts share."""
+    """Calls models, at most once per attempt, with clients that all attempts share.
 
-    def __init__(self, limits: Mapping[str, LaneLimits] | None = None, *, rng: random.Random | None = None) -> None:
+    `root` is the project's folder, where answers are kept that may be used again; without one they are in memory.
+    """
+
+    def __init__(
+        self,
+        limits: Mapping[str, LaneLimits] | None = None,
+        *,
+        root: Path | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
         self._clients = ClientPool()
         self._traffic = Traffic(limits, rng=rng)
+        self._warm_ups = WarmUps()
+        self._answers = ResponseCache(None if root is None else responses_path(root))
 
     @property
     def lanes(self) -> Lanes:
@@ -74,34 +90,55 @@ class LlmRunner:
         self._traffic.reopen()
 
     async def run(self, work: Work) -> Outcome:
-        """Call the agent's model once.
+        """Call the agent's model once, unless it answered the same request before and that may be used again.
 
         Raises:
-            InvalidTaskError: if there is no provider for the agent's type.
+            InvalidTaskError: if there is no provider for the agent's type, or `cache` is not what it can be.
             ProviderUnavailableError: if the SDK or the key is missing; nothing was called.
             AttemptError: if the call failed, with the provider's kind.
 
         """
         provider = self._provider(work)
-        options = _options(work)
-        call = _call(work, provider, options)
+        request = render(work, provider)
+        age_s = _max_age_s(work)
+        if age_s is None:
+            return await self._call(work, provider, request)
+        async with self._answers.turn(request.key, age_s, work.deadline) as turn:
+            if turn.answer is not None:
+                return _repeat(work, turn.answer)
+            outcome = await self._call(work, provider, request)
+            if await _is_worth_keeping(work, outcome):
+                turn.keep(_cached(work, outcome))
+            return outcome
+
+    async def _call(self, work: Work, provider: BaseLlm, request: LlmRequest) -> Outcome:
         kept: dict[str, Any] = {}
+        options = dict(request.options)
         try:
-            async with self._traffic.admit(work, call) as admission:
+            async with (
+                self._warm_ups.turn(request.group, priority=work.task.priority, deadline=work.deadline) as turn,
+                self._traffic.admit(work, request.call) as admission,
+            ):
                 if admission.call_id:
                     options.setdefault("max_tokens", BUDGETED_MAX_TOKENS)
-                answer = await _ask(work, provider, options, admission, kept)
+                if turn.is_ahead:
+                    options["on_start"] = turn.begun
+                turn.sent()
+                answer = await _ask(work, provider, request.messages, options, admission, kept)
         except LlmError as exc:
-            raise _failure(work, exc, kept, self._traffic.lane_of(call)) from exc
+            raise _failure(work, exc, kept, self._traffic.lane_of(request.call)) from exc
         _refuse_truncated(work, answer, kept)
         return Outcome(output=str(answer), metadata=kept)
 
     async def aclose(self) -> None:
-        """Close the clients; twice is fine."""
-        await self._clients.aclose()
+        """Close the clients and the cache; twice is fine."""
+        try:
+            await self._answers.aclose()
+        finally:
+            await self._clients.aclose()
 
     def _lane_of(self, work: Work) -> Lane:
-        return self._traffic.lane_of(_call(work, self._provider(work), {}))
+        return self._traffic.lane_of(render(work, self._provider(work)).call)
 
     def _provider(self, work: Work) -> BaseLlm:
         agent = work.agent
@@ -114,7 +151,7 @@ class LlmRunner:
         try:
             # Looked up on the class at each call, so that callers can put their own in its place.
             return llm_abstractions.factory.LlmFactory.get_provider(
-                agent.agent_type, model=_model(work), clients=self._clients, **_only_set(options)
+                agent.agent_type, model=model_of(work), clients=self._clients, **only_set(options)
             )
         except ImportError as exc:
             raise _unavailable(exc, "missing_dependencies") from exc
@@ -125,12 +162,17 @@ class LlmRunner:
 
 
 async def _ask(
-    work: Work, provider: BaseLlm, options: dict[str, Any], admission: Admission, kept: dict[str, Any]
+    work: Work,
+    provider: BaseLlm,
+    messages: list[Any],
+    options: dict[str, Any],
+    admission: Admission,
+    kept: dict[str, Any],
 ) -> str:
     """Make the call and report it; what is worth keeping of it goes into `kept`, also if it failed."""
     started_s = asyncio.get_running_loop().time()
     try:
-        answer = await provider.generate_content_async(_messages(work), **options)
+        answer = await provider.generate_content_async(messages, **options)
     except LlmError as exc:
         if exc.answer is not None:
             kept |= await _record(work, exc.answer, started_s, admission)
@@ -150,50 +192,10 @@ async def _ask(
     return answer
 
 
-def _call(work: Work, provider: BaseLlm, options: dict[str, Any]) -> Call:
-    text = f"{work.system or ''}{work.prompt}{options.get('json_schema') or ''}"
-    account = getattr(provider, "account", "")
-    model = getattr(provider, "model", "")
-    return Call(
-        provider=work.agent.agent_type.value,
-        account=account if isinstance(account, str) else "",
-        model=model if isinstance(model, str) and model else _model(work) or "",
-        prompt_chars=len(text),
-        prompt_bytes=len(text) if text.isascii() else len(text.encode(errors="replace")),
-        max_tokens=options.get("max_tokens"),
-    )
-
-
-def _model(work: Work) -> str | None:
-    return work.task.metadata.get("model") or work.agent.model
-
-
-def _messages(work: Work) -> list[Any]:
-    messages = [{"role": "user", "content": work.prompt}]
-    return [{"role": "system", "content": work.system}, *messages] if work.system else messages
-
-
-def _options(work: Work) -> dict[str, Any]:
-    task, agent = work.task, work.agent
-    return _only_set(
-        {
-            "max_tokens": task.max_tokens or agent.max_tokens,
-            "temperature": agent.temperature,
-            "json_schema": task.output_schema and dict(task.output_schema),
-            "timeout_s": task.timeout_s or agent.timeout_s,
-            "extras": dict(agent.extras) or None,
-        }
-    )
-
-
-def _only_set(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
-
-
 async def _record(work: Work, answer: str, started_s: float, admission: Admission) -> dict[str, Any]:
     """Report the call and return what is worth keeping of it; a plain text says nothing of itself."""
     duration_s = asyncio.get_running_loop().time() - started_s
-    facts: dict[str, Any] = {"provider": work.agent.agent_type.value, "model": _model(work) or ""}
+    facts: dict[str, Any] = {"provider": work.agent.agent_type.value, "model": model_of(work) or ""}
     usage: dict[str, Any] = {}
     cost = None
     if isinstance(answer, Completion):
@@ -231,6 +233,50 @@ async def _cost_usd(provider: str, model: str, answer: Completion) -> str | None
         _log.warning("the price of a call of %r is not known", model, exc_info=True)
         return None
     return None if price is None else str(price)
+
+
+def _max_age_s(work: Work) -> float | None:
+    task, agent = work.task, work.agent
+    if "cache" in task.metadata:
+        return max_age_s(f"task {task.task_id!r}", task.metadata["cache"])
+    return max_age_s(f"agent {agent.name!r}", agent.cache)
+
+
+async def _is_worth_keeping(work: Work, outcome: Outcome) -> bool:
+    """Tell whether the answer is whole and of the form that the task asks for."""
+    if outcome.metadata.get("finish_reason", FinishReason.STOP) != FinishReason.STOP:
+        return False
+    form = await form_of(work.task)
+    try:
+        if form is not None:
+            form.read(outcome.output)
+    except AttemptError:  # said again by whoever reads the answer
+        return False
+    return True
+
+
+def _cached(work: Work, outcome: Outcome) -> CachedAnswer:
+    facts = {name: outcome.metadata.get(name, "") for name in ("provider", "model", "finish_reason")}
+    return CachedAnswer(text=redact(outcome.output, known_secrets([work.agent.api_key_env])), **facts)
+
+
+def _repeat(work: Work, answer: CachedAnswer) -> Outcome:
+    """Report an answer that cost nothing, for it was given before, and return it."""
+    facts = {"provider": answer.provider, "model": answer.model, "finish_reason": answer.finish_reason}
+    work.context.report(
+        CallFinished(
+            at=now(),
+            task_id=work.task.task_id,
+            attempt=work.context.attempt,
+            agent=work.agent.name,
+            tags=() if work.context.purse is None else work.context.purse.tags_of(work.task.task_id),
+            cost_usd="0",
+            cached=True,
+            **facts,
+        )
+    )
+    kept = {name: value for name, value in facts.items() if value}
+    return Outcome(output=answer.text, metadata=kept | {"cached": True, "usage": asdict(NO_USAGE), "cost_usd": "0"})
 
 
 def _refuse_truncated(work: Work, answer: str, metadata: dict[str, Any]) -> None:
