@@ -262,7 +262,11 @@ def _cached(work: Work, outcome: Outcome) -> CachedAnswer:
 
 def _repeat(work: Work, answer: CachedAnswer) -> Outcome:
     """Report an answer that cost nothing, for it was given before, and return it."""
-    facts = {"provider": answer.provider, "model": answer.model, "finish_reason": answer.finish_reason}
+    facts: dict[str, Any] = {
+        "provider": answer.provider,
+        "model": answer.model,
+        "finish_reason": answer.finish_reason,
+    }
     work.context.report(
         CallFinished(
             at=now(),
