@@ -11,10 +11,11 @@ import random
 import traceback
 from dataclasses import replace
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from orchestration import prompt
+from orchestration import prompt, runners
 from orchestration.agent_registry import LLM_TYPES, AgentType
 from orchestration.answer import form_of
 from orchestration.attempt import Deadline, Outcome, Work, current
@@ -24,7 +25,6 @@ from orchestration.events import TaskParked, TaskRetrying
 from orchestration.execution import Execution, Step, Successor, storable
 from orchestration.redact import known_secrets, redact
 from orchestration.retry import RetryPolicy
-from orchestration.runners.llm import LaneLimits, Lanes, LlmRunner
 from orchestration.runners.person import PersonRunner
 from orchestration.runners.preface import Prefaces
 from orchestration.runners.python import PythonRunner
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from orchestration.answer import AnswerForm
     from orchestration.attempt import AttemptContext
     from orchestration.runners.base import Runner
+    from orchestration.runners.llm import LaneLimits, Lanes, LlmRunner
     from orchestration.task import AgentTask
 
 __all__ = ["ExecutionResult", "ExecutionStatus", "TaskExecutor"]
@@ -90,7 +91,7 @@ class TaskExecutor:
         self._retry = retry or RetryPolicy()
         self._root = None if root is None else Path(root)
         self._random = rng or random.Random()  # noqa: S311 -- spreads calls in time, guards nothing
-        self._llm = LlmRunner(limits, root=self._root, rng=self._random)
+        self._limits = limits
         self._script = ScriptRunner(scripts_dir, self._root)
         self._person = PersonRunner()
         self._prefaces = Prefaces(self._root)
@@ -142,6 +143,11 @@ class TaskExecutor:
         config = self.registry.require(agent or task.agent or self.default_agent)
         return config, self._mode(task, config, mode)
 
+    @cached_property
+    def _llm(self) -> LlmRunner:
+        """Made for the first task that wants a model: half of the time this package takes to load is its imports."""
+        return runners.LlmRunner(self._limits, root=self._root, rng=self._random)
+
     @property
     def lanes(self) -> Lanes:
         """The lanes that model calls go through, to be looked at and changed."""
@@ -149,11 +155,13 @@ class TaskExecutor:
 
     def reopen(self) -> None:
         """Try again to call models wherever failures, such as an account without money, ended that."""
-        self._llm.reopen()
+        if "_llm" in vars(self):
+            self._llm.reopen()
 
     async def aclose(self) -> None:
         """Release what executions share; twice is fine."""
-        for runner in (self._llm, *self._runners.values()):
+        made = [self._llm] if "_llm" in vars(self) else []
+        for runner in (*made, *self._runners.values()):
             await runner.aclose()
 
     async def __aenter__(self) -> Self:
