@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from llm_abstractions.lane import LaneLimits
 from orchestration import events as ev
 from orchestration.errors import FailureKind, StoreError, TransitionError
-from orchestration.runners.llm import LaneLimits
 from orchestration.task import TaskStatus
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Person:
         self._asked: set[str] = set()
         self._answered = asyncio.Event()
         self._failed: StoreError | None = None
+        self._is_looking = False  # after calls that wait for a larger budget
         self.budgets: Budgets | None = scenario.budgets
         self._project: ProjectOrchestrator | None = None
         self._executor: TaskExecutor | None = None
@@ -50,7 +51,7 @@ class Person:
     def attend(self, project: ProjectOrchestrator, executor: TaskExecutor) -> None:
         """Begin with one life of the process."""
         self._project, self._executor = project, executor
-        self._asked, self._answered = set(), asyncio.Event()
+        self._asked, self._answered, self._is_looking = set(), asyncio.Event(), False
         loop = asyncio.get_running_loop()
         for order in self._scenario.orders:
             if order.at_s > loop.time():
@@ -91,7 +92,8 @@ class Person:
     def _on_fact(self, event: ev.Event, _state: RunState) -> None:
         if isinstance(event, ev.TaskWaiting):
             self._ask(event.task_id)
-        elif isinstance(event, ev.TaskParked) and event.kind is FailureKind.BUDGET:
+        elif isinstance(event, ev.TaskParked) and event.kind is FailureKind.BUDGET and not self._is_looking:
+            self._is_looking = True
             self._later(_LOOKS_AFTER_S, self._allow_more)
 
     def _ask(self, task_id: str) -> None:
@@ -126,6 +128,7 @@ class Person:
         self._answered.set()
 
     def _allow_more(self) -> None:
+        self._is_looking = False
         if self._project is not None and not self._raise_budgets():
             self._watch.stop_expecting()
             self._project.cancel()

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
+from llm_abstractions.lane import LaneLimits
 from orchestration.agent_registry import FALLBACK_KINDS, AgentConfig, AgentType, Fallback
 from orchestration.budget import Budget, Budgets
 from orchestration.retry import RetryPolicy
-from orchestration.runners.llm import LaneLimits
 from orchestration.task import AgentTask, FailureKind, TaskPriority
 from orchestration.testing.server import SimulatedServer, Trouble
 

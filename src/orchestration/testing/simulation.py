@@ -126,6 +126,7 @@ class _Play:
         with serving(*self._scenario.servers), clock.kept_by(self._calendar):
             while self._live(deaths.pop(0) if deaths else None):
                 pass
+        self._watch.at_the_end()
         return Report(
             seed=self._seed,
             scenario=self._scenario,
@@ -177,13 +178,13 @@ class _Play:
         if dies_after is not None:
             loop.kill_after(dies_after)
         loop.before_jump = self._before_jump
-        scenario, registry = self._scenario, AgentRegistry()
+        scenario, registry, found = self._scenario, AgentRegistry(), self._facts()
         for agent in scenario.agents:
             registry.register_agent(agent)
         executor = TaskExecutor(registry, limits=scenario.limits, retry=scenario.retry, rng=self._chance)
         project = ProjectOrchestrator(registry=registry, executor=executor, store=store, budgets=self._person.budgets)
         async with executor, project:
-            self._watch.attend(project, executor, store)
+            self._watch.attend(project, executor, store, found)
             project.subscribe(self._on_fact)
             self._person.attend(project, executor)
             for task in scenario.tasks:

@@ -54,6 +54,23 @@ class _Life:
     tries: Counter[tuple[str, str]] = field(default_factory=Counter)
     is_working: bool = False  # a run is going on, and nobody said that it should stop
 
+    def take_in(self, event: ev.Event) -> None:
+        """Note what later checks have to know."""
+        match event:
+            case ev.RunStarted():
+                self.is_working = True
+            case ev.RunEnded():
+                self.is_working = False
+            case ev.TaskInterrupted() if event.reason:
+                self.is_working = False  # the run stops, for it needs a person's word
+            case ev.TaskCompleted():
+                self.completed[event.task_id] = self.seen
+            case ev.TaskReset():
+                for task_id in event.task_ids:
+                    self.completed.pop(task_id, None)
+            case _:
+                pass
+
 
 class Watch:
     """Holds the invariants; `violations` says in words what did not hold, once each."""
@@ -68,9 +85,14 @@ class Watch:
 
     # -- what happens ----------------------------------------------------------------------------------------------
 
-    def attend(self, project: ProjectOrchestrator, executor: TaskExecutor, store: SimulatedStore) -> None:
-        """Begin with one life of the process."""
+    def attend(
+        self, project: ProjectOrchestrator, executor: TaskExecutor, store: SimulatedStore, before: Sequence[ev.Event]
+    ) -> None:
+        """Begin with one life of the process; `before` are the facts it found on the disk."""
         self._life = _Life(project=project, executor=executor, store=store, seen=store.last)
+        self._life.completed = {
+            known.task.task_id: 0 for known in fold(before).unordered() if known.status is TaskStatus.COMPLETED
+        }
         project.subscribe(self._on_fact)
 
     def leave(self) -> None:
@@ -122,6 +144,20 @@ class Watch:
         if len(facts) != len(disk.facts) or fold(facts) != state:
             self.refuse("what is on the disk is not what the project says")
 
+    def at_the_end(self) -> None:
+        """The story is over: a server whose limits the lanes were told has never had to enforce them."""
+        scenario = self._scenario
+        if scenario.deaths or scenario.disk_full_at is not None:
+            return  # a new process does not know what the old one has used
+        for server in scenario.servers:
+            told, own = scenario.limits.get(server.agent_type.value), server.requests_per_minute
+            is_pure = server.tokens_per_minute is None and all(
+                trouble.kind != FailureKind.RATE_LIMIT for trouble in server.troubles
+            )
+            asked = None if told is None else told.requests_per_minute
+            if is_pure and own and asked and asked <= own and (refused := server.count(FailureKind.RATE_LIMIT)):
+                self.refuse(f"{server.name} refused {refused} calls, though its limit of {own} a minute was known")
+
     # -- facts -----------------------------------------------------------------------------------------------------
 
     def _on_fact(self, event: ev.Event, state: RunState) -> None:
@@ -130,29 +166,22 @@ class Watch:
             return
         life.seen += 1
         match event:
-            case ev.RunStarted():
-                life.is_working = True
-            case ev.RunEnded():
-                life.is_working = False
             case ev.TaskStarted():
                 self._on_start(life, event, state)
             case ev.TaskRetrying():
                 self._on_retry(life, event, state)
-            case ev.TaskCompleted():
-                life.completed[event.task_id] = life.seen
-            case ev.TaskInterrupted() if event.reason:
-                life.is_working = False  # the run stops, for it needs a person's word
-            case ev.CallReserved():
-                life.reserved[event.task_id] = life.seen
-                self._check_budgets(life, state)
-            case ev.CallFinished() | ev.CallLost():
+            case ev.CallReserved() | ev.CallFinished() | ev.CallLost():
+                if isinstance(event, ev.CallReserved):
+                    life.reserved[event.task_id] = life.seen
                 self._check_budgets(life, state)
             case _:
-                pass
+                life.take_in(event)
 
     def _on_start(self, life: _Life, event: ev.TaskStarted, state: RunState) -> None:
         task_id = event.task_id
         task = state.tasks[task_id].task
+        if task_id in life.completed:
+            self.refuse(f"{task_id} runs again, though it was completed")
         life.started[task_id] = life.seen
         life.started_at_s[task_id] = asyncio.get_running_loop().time()
         life.delayed_s[task_id] = 0.0
