@@ -7,14 +7,15 @@ that was spent and all that is set aside, so that calls under way can never over
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
 from orchestration.errors import InvalidTaskError
 from orchestration.ledger import PROJECT, scopes_of
+from orchestration.task import is_count, is_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from decimal import Decimal
 
     from orchestration.ledger import Ledger, Reservation
 
@@ -39,10 +40,18 @@ class Budget:
     def __post_init__(self) -> None:
         if self.usd is None and self.tokens is None:
             raise InvalidTaskError("a budget needs usd, tokens or both")
-        for name in ("usd", "tokens"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InvalidTaskError(f"a budget's {name} is {value}, expected a number above 0")
+        if not is_count(self.tokens):
+            raise InvalidTaskError(f"a budget's tokens is {self.tokens!r}, expected a whole number above 0")
+        if self.usd is not None:
+            object.__setattr__(self, "usd", _money(self.usd))
+
+
+def _money(amount: Decimal | float) -> Decimal:
+    """Return an amount of money as it was written, also where a program gave a number."""
+    known = amount if isinstance(amount, Decimal) else Decimal(str(amount)) if is_duration(amount) else None
+    if known is None or not known.is_finite() or known <= 0:
+        raise InvalidTaskError(f"a budget's usd is {amount!r}, expected an amount above 0 such as Decimal('2.50')")
+    return known
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from orchestration import events as ev
 from orchestration.budget import Budgets, refusal
 from orchestration.clock import now
-from orchestration.errors import AttemptError, FailureKind, OrchestrationError, StoreError
+from orchestration.errors import AttemptError, FailureKind, StoreError
 from orchestration.ledger import PROJECT, Reservation
 
 if TYPE_CHECKING:
@@ -147,15 +147,16 @@ class JournalPurse:
                 taken |= scopes
 
     def _answer(self, waiter: _Waiter) -> bool:
-        """Reserve for a waiter, or turn it away; False while it has to wait. Must not raise: the journal calls it."""
-        found = refusal(self._budgets, self._journal.state.ledger, waiter.agent, waiter.reservation)
-        if found is not None and not found.is_final:
-            return False
+        """Reserve for a waiter, or turn it away; False while it has to wait."""
         try:
-            if found is not None:
-                raise AttemptError(found.reason, kind=FailureKind.BUDGET)
-            waiter.turn.set_result(self._record(waiter.agent, waiter.reservation))
-        except OrchestrationError as exc:
+            found = refusal(self._budgets, self._journal.state.ledger, waiter.agent, waiter.reservation)
+            if found is None:
+                waiter.turn.set_result(self._record(waiter.agent, waiter.reservation))
+            elif found.is_final:
+                waiter.turn.set_exception(AttemptError(found.reason, kind=FailureKind.BUDGET))
+            else:
+                return False
+        except Exception as exc:  # noqa: BLE001 -- raised by whoever waits; the journal, which asks us, cannot help it
             waiter.turn.set_exception(exc)
         return True
 
