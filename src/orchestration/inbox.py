@@ -11,7 +11,8 @@ import asyncio
 import logging
 import os
 import time
-from typing import TYPE_CHECKING, Literal
+from decimal import Decimal  # noqa: TC003 -- msgspec reads the annotations at run time
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -20,7 +21,7 @@ from orchestration.errors import OrchestrationError
 from orchestration.orchestrator import state_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from orchestration.orchestrator import ProjectOrchestrator
@@ -45,22 +46,32 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing a person asks.
 
     `text` is the answer of `answer` and the comment of `reject`. Without a `task_id` it is about the whole run.
+    `limits` changes the `values` of a `lane` (None: no limit any more) or reopens it; without a lane, like `budget`
+    without `usd`, it only asks how things stand.
     """
 
-    command: Literal["answer", "approve", "reject", "cancel", "reset"]
+    command: Literal["answer", "approve", "reject", "cancel", "reset", "budget", "limits"]
     task_id: str | None = None
     text: str = ""
+    usd: Decimal | None = None
+    lane: str = ""
+    values: dict[str, int | None] = {}
+    is_reopening: bool = False
 
     def __str__(self) -> str:
         return f"{self.command} {self.task_id}" if self.task_id else self.command
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What came of it: a sentence for the person; `error` where it was refused. `task_ids`: the tasks it changed."""
+    """What came of it: a sentence for the person; `error` where it was refused. `task_ids`: the tasks it changed.
+
+    `facts` is what was asked about, as plain JSON values.
+    """
 
     message: str = ""
     error: str = ""
     task_ids: tuple[str, ...] = ()
+    facts: dict[str, Any] = {}
 
 
 def inbox_path(project_root: Path, project_id: str) -> Path:
@@ -198,7 +209,7 @@ def ask(
 
 
 async def apply(orchestrator: ProjectOrchestrator, request: Request) -> Reply:
-    """Do what is asked; it is durable when this returns. A refusal is a reply too."""
+    """Do what is asked of a task or the run; it is durable when this returns. A refusal is a reply too."""
     try:
         reply = await _apply(orchestrator, request)
         await orchestrator.durable()
@@ -208,12 +219,12 @@ async def apply(orchestrator: ProjectOrchestrator, request: Request) -> Reply:
 
 
 async def serve(
-    inbox: Inbox, orchestrator: ProjectOrchestrator, stopping: asyncio.Event, *, poll_s: float = POLL_S
+    inbox: Inbox, answer: Callable[[Request], Awaitable[Reply]], stopping: asyncio.Event, *, poll_s: float = POLL_S
 ) -> None:
     """Answer requests until `stopping` is set; one that was taken is always answered."""
     while not stopping.is_set():
         for name, request in await asyncio.to_thread(inbox.take):
-            reply = await apply(orchestrator, request)
+            reply = await answer(request)
             await asyncio.to_thread(inbox.reply, name, reply)
             _log.info("request %s: %s", request, reply.error or reply.message, extra={"action": "request"})
         try:
@@ -249,6 +260,8 @@ async def _apply(orchestrator: ProjectOrchestrator, request: Request) -> Reply:
         case "reset":
             again = orchestrator.reset(task_id)
             return Reply(message=f"runs again: {', '.join(again)}", task_ids=tuple(again))
+        case _:
+            raise RequestError(f"{request.command!r} is asked of a run, and none is going on")
 
 
 async def _read_answer(orchestrator: ProjectOrchestrator, task_id: str, text: str) -> object:

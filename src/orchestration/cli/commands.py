@@ -27,6 +27,8 @@ COMMANDS = {
     "reject": Entry("steer", "reject", "Refuse a task's draft, saying why."),
     "cancel": Entry("steer", "cancel", "Stop the run, or one task."),
     "reset": Entry("steer", "reset", "Forget what a task came to, so that it runs again."),
+    "limits": Entry("traffic", "limits", "Show what calls of models are held to, or change it."),
+    "budget": Entry("traffic", "budget", "Show what was spent and what is left, or raise the project's budget."),
     "validate": Entry("check", "validate", "Check the project file and list all its mistakes."),
     "agents": Entry("agents", "agents", "List the agents and what each still needs."),
     "doctor": Entry("doctor", "doctor", "Check this machine and the project's state."),
@@ -37,5 +39,6 @@ SECTIONS = {
     "Start": ("init", "demo"),
     "Run and watch": ("run", "status", "show", "graph"),
     "Have your say": ("answer", "approve", "reject", "cancel", "reset"),
+    "Traffic and money": ("limits", "budget"),
     "Look after it": ("validate", "agents", "doctor", "schema"),
 }

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestration.agent_registry import AgentRegistry
+from orchestration.cli.controls import Controls, lane_limits, with_project_budget
 from orchestration.errors import CycleError
 from orchestration.executor import TaskExecutor
 from orchestration.orchestrator import ProjectOrchestrator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+    from decimal import Decimal
     from pathlib import Path
 
     from orchestration.project_file import ProjectFile
@@ -30,9 +33,16 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
 
 @asynccontextmanager
 async def open_project(
-    project: ProjectFile, *, variables: Mapping[str, str] | None = None, mode: str | None = None
-) -> AsyncIterator[ProjectOrchestrator]:
+    project: ProjectFile,
+    *,
+    variables: Mapping[str, str] | None = None,
+    mode: str | None = None,
+    budget_usd: Decimal | None = None,
+    park: bool = True,
+) -> AsyncIterator[tuple[ProjectOrchestrator, Controls]]:
     """Open a project's state and workers; both are closed at the end, and everything recorded is then durable.
+
+    `budget_usd` replaces what the file says the project may cost; `park` False goes before the file, too.
 
     Raises:
         ProjectLockedError: if another orchestrator has it open.
@@ -48,12 +58,19 @@ async def open_project(
         default_agent=project.default_agent,
         execution_mode=mode or project.mode,
         root=project.root,
+        retry=project.retry if park else replace(project.retry, park=False),
+        limits={name: lane_limits(ceilings) for name, ceilings in project.limits.items()},
     )
     orchestrator = ProjectOrchestrator(
-        project.root, project_id=project.project_id, registry=registry, executor=executor, variables=variables
+        project.root,
+        project_id=project.project_id,
+        registry=registry,
+        executor=executor,
+        variables=variables,
+        budgets=project.budgets if budget_usd is None else with_project_budget(project.budgets, budget_usd),
     )
     async with executor, orchestrator:
-        yield orchestrator
+        yield orchestrator, Controls(orchestrator, executor.lanes, project.limits)
 
 
 @asynccontextmanager

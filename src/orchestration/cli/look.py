@@ -13,7 +13,10 @@ from orchestration.cli.place import Place, json_option, project_options
 from orchestration.cli.snapshot import read_snapshot
 from orchestration.journal import now
 from orchestration.task import TaskStatus
-from orchestration.views import diagrams, table
+from orchestration.views import diagrams, table, wording
+from orchestration.views.advice import budget_steps
+from orchestration.views.budgets import budget_rows, model_rows, project_line
+from orchestration.views.costs import by_model
 from orchestration.views.details import task_document, task_lines
 from orchestration.views.live import ROWS_MAX
 from orchestration.views.model import view
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from orchestration.cli.snapshot import Snapshot
 
 __all__ = ["graph", "show", "status"]
+
+_SEPARATOR = "  "
 
 
 @click.command
@@ -42,7 +47,7 @@ def status(place: Place, *, show_all: bool, as_json: bool) -> None:
     if as_json:
         print_json(
             {"project": snapshot.home.project_id, "root": str(snapshot.home.root), "pid": snapshot.pid}
-            | project_document(snapshot.state)
+            | project_document(snapshot.state, snapshot.home.budgets, by_model(snapshot.facts))
         )
         return
     print_lines(_status_lines(place, snapshot, show_all=show_all))
@@ -104,8 +109,30 @@ def _status_lines(place: Place, snapshot: Snapshot, *, show_all: bool) -> list[T
     lines += [Text(), table.counts_line(seen, ascii_only=ascii_only)]
     if seen.spend.calls:
         lines.append(table.totals_line(seen.spend, None, what="in all:", ascii_only=ascii_only))
-    lines += [Text(_run_sentence(place, snapshot)), *problem_lines(state, place.command)]
+        lines += _cost_lines(place, snapshot)
+    lines.append(Text(_run_sentence(place, snapshot)))
+    if snapshot.pid is None and state.run_status == "over_budget":
+        lines += [Text(f"  {step}") for step in budget_steps(snapshot.home.budgets, (), place.command)]
+    lines += problem_lines(state, place.command)
     return lines + waiting_lines(state, place.command)
+
+
+def _cost_lines(place: Place, snapshot: Snapshot) -> list[Text]:
+    """Say where the money went: by agent and by model, and how much of the budget is left."""
+    rows = [row for row in budget_rows(snapshot.state, snapshot.home.budgets, tasks_max=0) if row.spend.calls]
+    lines = [
+        Text(f"  by {scope}:  {_SEPARATOR.join(f'{row.name} {wording.money(row.spend)}' for row in chosen)}")
+        for scope, chosen in (
+            ("agent", [row for row in rows if row.scope == "agent"]),
+            ("model", model_rows(by_model(snapshot.facts))),
+        )
+        if chosen
+    ]
+    if snapshot.pid is not None:  # a run may have another budget than the file, which it says itself
+        return [*lines, Text(f"  budget:  {place.command('budget')}")] if snapshot.home.budgets else lines
+    if used := project_line(snapshot.state, snapshot.home.budgets):
+        lines.append(Text(f"  {used}"))
+    return lines
 
 
 def _run_sentence(place: Place, snapshot: Snapshot) -> str:
@@ -119,5 +146,7 @@ def _run_sentence(place: Place, snapshot: Snapshot) -> str:
     when = f"{state.run_ended_at or state.run_started_at:%Y-%m-%d %H:%M} UTC"
     if state.run_ended_at is None:
         return f"The last run, of {when}, was cut off. Go on with: {place.command('run')}"
+    if state.run_status == "over_budget":
+        return f"The last run, which ended on {when}, was stopped by the budget."
     hint = f" Go on with: {place.command('run')}" if open_tasks else ""
     return f"The last run ended on {when}: {state.run_status}.{hint}"

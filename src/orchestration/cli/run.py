@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from orchestration import inbox
+from orchestration.cli.amounts import usd_amount
 from orchestration.cli.compose import open_project, reconcile, run_async
 from orchestration.cli.interrupts import Interrupts
 from orchestration.cli.logs import logs_shown_by
@@ -24,8 +26,13 @@ from orchestration.cli.output import (
     width_of,
 )
 from orchestration.cli.place import Place, json_option, load, project_options
+from orchestration.orchestrator import state_path
 from orchestration.project_file import resolve_variables
+from orchestration.store.sqlite import read_facts
 from orchestration.task import EXECUTION_MODES, TaskStatus
+from orchestration.views.budgets import project_line
+from orchestration.views.costs import by_model
+from orchestration.views.lanes import LaneNews, waiting_lines
 from orchestration.views.lines import Lines
 from orchestration.views.live import LiveTable
 from orchestration.views.plain import run_document
@@ -35,15 +42,20 @@ from orchestration.views.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from decimal import Decimal
 
+    from orchestration.cli.controls import Controls
     from orchestration.orchestrator import ProjectOrchestrator
     from orchestration.project_file import ProjectFile
     from orchestration.run_state import RunState
+    from orchestration.views.lanes import LaneView
     from orchestration.views.screen import Canvas
 
 __all__ = ["run", "run_project"]
 
-_EXIT_CODES = {"completed": 0, "waiting": 0, "failed": 1, "interrupted": 130, "cancelled": 130}
+_WATCH_S = 0.25
+
+_EXIT_CODES = {"completed": 0, "waiting": 0, "failed": 1, "over_budget": 1, "interrupted": 130, "cancelled": 130}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +64,8 @@ class RunOptions:
 
     max_concurrent: int | None = None
     variables: Sequence[str] = ()
+    budget_usd: Decimal | None = None
+    park: bool = True
     mode: str | None = None
     as_json: bool = False
     verbosity: int = 0
@@ -62,6 +76,14 @@ class RunOptions:
 @click.option("--max-concurrent", type=click.IntRange(min=1), metavar="N", help="Run at most N tasks at once.")
 @click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="Give a variable of the project a value.")
 @click.option("--mode", type=click.Choice(EXECUTION_MODES), help="The mode of agents and tasks that name none.")
+@click.option(
+    "--budget",
+    "budget_usd",
+    type=usd_amount,
+    metavar="USD",
+    help="What the project may cost in all, instead of the file's.",
+)
+@click.option("--no-park", is_flag=True, help="End the run where tasks would wait for an overloaded provider or quota.")
 @click.option("-v", "--verbose", "verbosity", count=True, help="Say more about what goes on; -vv says all.")
 @json_option
 def run(
@@ -70,6 +92,8 @@ def run(
     max_concurrent: int | None,
     variables: tuple[str, ...],
     mode: str | None,
+    budget_usd: Decimal | None,
+    no_park: bool,
     verbosity: int,
     as_json: bool,
 ) -> int:
@@ -79,13 +103,21 @@ def run(
     tried again. Tasks that wait for a person do not hold the others. Everything is on the disk at once: a run that is
     killed goes on where it was.
 
+    A run that a budget stopped goes on with more by --budget; what was spent before counts.
+
     Ctrl-C lets the running tasks finish and then stops; pressed twice, it stops them now. SIGTERM stops them now.
 
     On a terminal a table shows how things stand, elsewhere there is one line per change. With --json the lines go to
     stderr, and stdout gets one document at the end. When whoever reads the output goes away, the run goes on.
     """
     options = RunOptions(
-        max_concurrent=max_concurrent, variables=variables, mode=mode, as_json=as_json, verbosity=verbosity
+        max_concurrent=max_concurrent,
+        variables=variables,
+        mode=mode,
+        budget_usd=budget_usd,
+        park=not no_park,
+        as_json=as_json,
+        verbosity=verbosity,
     )
     return run_project(place, options)
 
@@ -114,25 +146,34 @@ class _Run:
         self._hint = "Ctrl-C: let what runs finish, then stop. Everything is kept; run again to go on."
         self._is_walking = False
         self._is_stopped = False
+        self._lanes: Sequence[LaneView] = ()
 
     async def main(self, variables: dict[str, str]) -> int:
-        async with open_project(self._project, variables=variables, mode=self._options.mode) as orchestrator:
+        options = self._options
+        async with open_project(
+            self._project,
+            variables=variables,
+            mode=options.mode,
+            budget_usd=options.budget_usd,
+            park=options.park,
+        ) as (orchestrator, controls):
             with self._screen(orchestrator) as screen, logs_shown_by(screen, self._options.verbosity):
                 for task_id in reconcile(orchestrator, self._project.tasks):
                     screen.say(f"task {task_id!r} is no longer in {self._place.file}; it was removed")
-                ending = await self._work(orchestrator, screen)
+                ending = await self._work(orchestrator, controls, screen)
             state = orchestrator.state
         return self._finish(state, ending)
 
-    async def _work(self, orchestrator: ProjectOrchestrator, screen: Screen) -> Ending:
-        """Walk through the graph and answer requests meanwhile."""
+    async def _work(self, orchestrator: ProjectOrchestrator, controls: Controls, screen: Screen) -> Ending:
+        """Walk through the graph; answer requests and look at the lanes meanwhile."""
         requests = inbox.Inbox(inbox.inbox_path(self._project.root, self._project.project_id))
         for request in await asyncio.to_thread(requests.discard_stale, time.time()):
             screen.say(f"warning: nobody was there to take an earlier `{request}`; it was dropped, give it again")
         walk_is_over = asyncio.Event()
         ending: Ending | Exception
         async with asyncio.TaskGroup() as group:
-            group.create_task(inbox.serve(requests, orchestrator, walk_is_over))
+            group.create_task(inbox.serve(requests, controls.answer, walk_is_over))
+            group.create_task(self._watch(controls, screen, walk_is_over))
             try:
                 ending = await self._walk(orchestrator, screen)
             except Exception as exc:  # noqa: BLE001 -- raised below, as it is: the group would wrap it
@@ -141,7 +182,33 @@ class _Run:
                 walk_is_over.set()
         if isinstance(ending, Exception):
             raise ending
-        return ending
+        return replace(ending, budgets=orchestrator.budgets)
+
+    async def _watch(self, controls: Controls, screen: Screen, walk_is_over: asyncio.Event) -> None:
+        """Keep what the lanes wait for at hand: they may be asked on the event loop only, and views are elsewhere."""
+        news = LaneNews()
+        while not walk_is_over.is_set():
+            self._lanes = controls.lanes()
+            if not self._is_live:
+                for line in news.lines(self._lanes):
+                    screen.say(line)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_WATCH_S):
+                    await walk_is_over.wait()
+
+    def _notes(self, orchestrator: ProjectOrchestrator, state: RunState) -> list[str]:
+        """Return what is worth a line below the table: who waits for which lane, and the budget."""
+        budgets = orchestrator.budgets
+        notes = [*waiting_lines(self._lanes), project_line(state, budgets)]
+        if any(lane.is_stopped for lane in self._lanes):
+            notes.append(f"when that is mended: {self._place.command('limits', 'LANE', '--reopen')}")
+        if budgets.on_limit == "wait" and any(known.parked and not known.parked_until for known in state.unordered()):
+            notes.append(f"to go on: {self._place.command('budget', 'USD')}")
+        return notes
+
+    @property
+    def _is_live(self) -> bool:
+        return is_live_terminal(self._out)
 
     async def _walk(self, orchestrator: ProjectOrchestrator, screen: Screen) -> Ending:
         me = asyncio.current_task()
@@ -178,8 +245,10 @@ class _Run:
     def _screen(self, orchestrator: ProjectOrchestrator) -> Iterator[Screen]:
         canvas: Canvas
         prints: AbstractContextManager[object]
-        if is_live_terminal(self._out):
-            canvas, prints = LiveTable(console_for(self._out), hint=lambda: self._hint), nullcontext()
+        if self._is_live:
+            notes = partial(self._notes, orchestrator)
+            canvas = LiveTable(console_for(self._out), hint=lambda: self._hint, notes=notes)
+            prints = nullcontext()
         else:
             canvas = Lines(self._out, messages=sys.stderr, command=self._place.command)
             # What the project's functions print must not end up among the results, nor fail with them.
@@ -195,8 +264,10 @@ class _Run:
         running = sum(known.status is TaskStatus.IN_PROGRESS for known in state.unordered())
         if not running:
             return "stopping"
+        parked = sum(bool(known.parked) for known in state.unordered())
+        waits = f" ({parked:,} of them parked)" if parked else ""
         return (
-            f"stopping: {count(running, 'running task')} may finish, no other starts. Ctrl-C again stops "
+            f"stopping: {count(running, 'running task')}{waits} may finish, no other starts. Ctrl-C again stops "
             f"{'it' if running == 1 else 'them'} now. Go on later with: {self._place.command('run')}"
         )
 
@@ -205,7 +276,8 @@ class _Run:
         if ending.problems and code == 0:
             code = 1
         if self._options.as_json:
-            print_json(run_document(state, ending, exit_code=code))
+            facts = (event for _, event in read_facts(state_path(self._project.root, self._project.project_id)))
+            print_json(run_document(state, ending, by_model(facts), exit_code=code))
         else:
             lines = summary_lines(
                 state,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestration.budget import Budgets
 from orchestration.cli.place import load
 from orchestration.errors import ProjectFileError
 from orchestration.journal import now
@@ -34,6 +35,11 @@ class Home:
     project_id: str
     project: ProjectFile | None = None
     mistakes: Sequence[str] = ()
+
+    @property
+    def budgets(self) -> Budgets:
+        """The budgets of the file; none while it has mistakes."""
+        return Budgets() if self.project is None else self.project.budgets
 
     @property
     def state_path(self) -> Path:

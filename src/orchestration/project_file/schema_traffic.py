@@ -5,11 +5,21 @@ from __future__ import annotations
 from orchestration.errors import FailureKind
 from orchestration.project_file.schema_parts import Schema, count, flag, seconds, text
 
-__all__ = ["fallback_step", "fallbacks", "lane", "limits", "project_budget", "retry", "share", "single_budget"]
+__all__ = [
+    "LANE_PATTERN",
+    "fallback_step",
+    "fallbacks",
+    "lane",
+    "limits",
+    "project_budget",
+    "retry",
+    "share",
+    "single_budget",
+]
 
 # A provider, its model family, and the account where there are several: "*", "anthropic", "openai/gpt-mini".
 # A model's first word may hold digits ("o4-mini"), the others are without: versions, sizes and dates are no family.
-_LANE = r"^(\*|(anthropic|openai|gemini|local)(/[a-z][a-z0-9]*(-[a-z]+)*(@.+)?)?)$(?!\n)"
+LANE_PATTERN = r"^(\*|(anthropic|openai|gemini|local)(/[a-z][a-z0-9]*(-[a-z]+)*(@.+)?)?)$(?!\n)"
 
 
 def limits() -> Schema:
@@ -20,7 +30,7 @@ def limits() -> Schema:
         "versions (`anthropic/claude-sonnet`); the beginning of its name (`anthropic`) stands for all of them, `*` for "
         "every lane. The longest name that fits is in force, alone. What a provider itself states is kept anyway.",
         "propertyNames": {
-            "pattern": _LANE,
+            "pattern": LANE_PATTERN,
             "errorMessage": "expected a provider, or a provider and a model family without version or date, such as "
             "anthropic or anthropic/claude-sonnet",
         },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,11 +10,13 @@ from rich.text import Text
 
 from orchestration import events as ev
 from orchestration.journal import now
+from orchestration.ledger import NO_SPEND, Spend
 from orchestration.run_state import is_blocked
 from orchestration.task import TaskStatus
 from orchestration.views import table, wording
 from orchestration.views.advice import next_step, person_steps
-from orchestration.views.model import reason_blocked
+from orchestration.views.costs import CallBook
+from orchestration.views.model import reason_blocked, stands_for
 from orchestration.views.plain import spend_document
 
 if TYPE_CHECKING:
@@ -30,7 +32,11 @@ _LABEL_WIDTH = 14
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One attempt at a task: when, by whom, and how it ended. `ended_at` is None while it goes on."""
+    """One attempt at a task: when, by whom, and how it ended. `ended_at` is None while it goes on.
+
+    `model` answered, or failed to, last; `spend` is of all calls of the attempt. `parked` counts how often it waited
+    for something outside, `parked_for` says for what, the last time.
+    """
 
     number: int
     agent: str
@@ -38,6 +44,10 @@ class Attempt:
     ended_at: datetime | None = None
     outcome: str = "running"
     error: str = ""
+    model: str = ""
+    spend: Spend = NO_SPEND
+    parked: int = 0
+    parked_for: str = ""
 
     @property
     def duration_s(self) -> float | None:
@@ -48,14 +58,20 @@ class Attempt:
 def attempts(facts: Iterable[ev.Event], task_id: str) -> list[Attempt]:
     """Return a task's attempts in order, also those of earlier runs."""
     made: list[Attempt] = []
+    book = CallBook()
     for event in facts:
+        if (booked := book.read(event)) and booked[0] == task_id and made:
+            made[-1] = replace(made[-1], model=booked[1], spend=made[-1].spend + booked[2])
         if getattr(event, "task_id", None) != task_id:
             continue
         if isinstance(event, ev.TaskStarted):
             made.append(Attempt(number=event.attempt, agent=event.agent, started_at=event.at))
         elif isinstance(event, ev.TaskRetrying) and made:
             made[-1] = _ended(made[-1], event.at, f"failed ({event.kind.value})", event.error)
-            made.append(Attempt(number=event.attempt, agent=made[-1].agent, started_at=event.at))
+            agent = event.agent or made[-1].agent
+            made.append(Attempt(number=event.attempt, agent=agent, started_at=event.at))
+        elif isinstance(event, ev.TaskParked) and made:
+            made[-1] = replace(made[-1], parked=made[-1].parked + 1, parked_for=event.kind.value)
         elif made and made[-1].ended_at is None and (ending := _ENDINGS.get(type(event))):
             result = getattr(event, "result", None)
             error = result.error if result is not None and isinstance(event, ev.TaskFailed) else ""
@@ -74,14 +90,7 @@ _ENDINGS = {
 
 
 def _ended(attempt: Attempt, at: datetime, outcome: str, error: str, *, agent: str = "") -> Attempt:
-    return Attempt(
-        number=attempt.number,
-        agent=agent or attempt.agent,
-        started_at=attempt.started_at,
-        ended_at=at,
-        outcome=outcome,
-        error=error,
-    )
+    return replace(attempt, agent=agent or attempt.agent, ended_at=at, outcome=outcome, error=error)
 
 
 def task_document(state: RunState, facts: Iterable[ev.Event], task_id: str) -> dict[str, Any]:
@@ -94,6 +103,8 @@ def task_document(state: RunState, facts: Iterable[ev.Event], task_id: str) -> d
         "status": _status(state, known).value,
         "definition": definition,
         "need": known.need or None,
+        "parked": {"until": known.parked_until, "reason": known.parked} if known.parked else None,
+        "fallback_from": list(stands_for(known)),
         "attempts": [
             {
                 "number": attempt.number,
@@ -102,6 +113,9 @@ def task_document(state: RunState, facts: Iterable[ev.Event], task_id: str) -> d
                 "duration_s": attempt.duration_s,
                 "outcome": attempt.outcome,
                 "error": attempt.error,
+                "model": attempt.model,
+                "spend": spend_document(attempt.spend),
+                "parked": attempt.parked,
             }
             for attempt in attempts(facts, task_id)
         ],
@@ -121,9 +135,7 @@ def task_lines(
     known = state.find(task_id)
     status = _status(state, known)
     lines: list[Text | str] = [
-        Text.assemble(
-            (task_id, "bold"), "  ", (f"{wording.SYMBOLS[status]} {wording.WORDS[status]}", wording.STYLES[status])
-        )
+        Text.assemble((task_id, "bold"), "  ", table.standing(status, is_parked=bool(known.parked)))
     ]
     lines += _definition(known)
     made = attempts(facts, task_id)
@@ -142,7 +154,7 @@ def _definition(known: TaskState) -> list[Text | str]:
     fields = {
         "title": "" if task.title == task.task_id else task.title,
         "description": task.description,
-        "agent": known.agent or task.agent or "",
+        "agent": _agent(known),
         "model": str(task.metadata.get("model", "")),
         "mode": task.mode or "",
         "priority": task.priority.name.lower(),
@@ -153,6 +165,11 @@ def _definition(known: TaskState) -> list[Text | str]:
         "prompt": task.prompt or "",
     }
     return [_field(name, value) for name, value in fields.items() if value]
+
+
+def _agent(known: TaskState) -> str:
+    name, given_up = known.agent or known.task.agent or "", stands_for(known)
+    return f"{name}, which took over from {', '.join(given_up)}" if given_up else name
 
 
 def _field(name: str, value: str) -> Text:
@@ -171,9 +188,19 @@ def _attempt_cells(attempt: Attempt) -> list[table.Cell]:
         (f"{attempt.started_at.astimezone():%Y-%m-%d %H:%M:%S}", "dim"),
         (wording.duration(attempt.duration_s), ""),
         (attempt.agent, "dim"),
+        (attempt.model, "dim"),
+        (f"{wording.tokens(attempt.spend.tokens)} tok" if attempt.spend.calls else "", ""),
+        (wording.money(attempt.spend), ""),
         (attempt.outcome, ""),
+        (_parked(attempt), "yellow"),
         (wording.one_line(attempt.error, 300), "red"),
     ]
+
+
+def _parked(attempt: Attempt) -> str:
+    if not attempt.parked:
+        return ""
+    return f"{wording.PARKED_WORD} {wording.count(attempt.parked, 'time')} ({attempt.parked_for})"
 
 
 def _input_lines(state: RunState, known: TaskState) -> list[Text | str]:
@@ -224,10 +251,20 @@ def _next(state: RunState, known: TaskState, command: Callable[..., str]) -> lis
         case TaskStatus.COMPLETED:
             return [command("reset", known.task.task_id) + "  (to have it done again)"]
         case TaskStatus.IN_PROGRESS:
-            since = wording.duration((now() - known.started_at).total_seconds()) if known.started_at else ""
-            return [f"it has been running for {since}; {command('cancel', known.task.task_id)} stops it"]
+            return _running_steps(known, command)
         case _:
             return [command("run")]
+
+
+def _running_steps(known: TaskState, command: Callable[..., str]) -> list[Text | str]:
+    if not known.parked:
+        since = wording.duration((now() - known.started_at).total_seconds()) if known.started_at else ""
+        return [f"it has been running for {since}; {command('cancel', known.task.task_id)} stops it"]
+    reason = wording.one_line(known.parked, 300)
+    if known.parked_until is None:
+        return [f"it is parked until the budget is raised: {reason}", command("budget", "USD")]
+    when = f"{known.parked_until.astimezone():%Y-%m-%d %H:%M:%S}"
+    return [f"it is parked and goes on by itself at {when}: {reason}"]
 
 
 def _status(state: RunState, known: TaskState) -> TaskStatus:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import IO, TYPE_CHECKING
 
 from orchestration import events as ev
-from orchestration.task import TaskStatus
+from orchestration.task import FailureKind, TaskStatus
 from orchestration.views import wording
+from orchestration.views.model import stands_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,12 +74,16 @@ def _started(event: ev.TaskStarted, _known: TaskState | None) -> list[str]:
 
 def _retrying(event: ev.TaskRetrying, _known: TaskState | None) -> list[str]:
     wait = f"attempt {event.attempt} in {wording.duration(event.delay_s)}"
+    if event.agent:
+        wait = f"{event.agent} takes over"
     return [event.task_id, "running", wait, f"{event.kind.value}: {wording.one_line(event.error)}"]
 
 
 def _parked(event: ev.TaskParked, _known: TaskState | None) -> list[str]:
     until = f"until {event.until.astimezone():%H:%M:%S}" if event.until else ""
-    return [event.task_id, "parked", until, f"{event.kind.value}: {wording.one_line(event.reason)}"]
+    if event.kind is FailureKind.BUDGET:
+        until = "until the budget is raised"
+    return [event.task_id, wording.PARKED_WORD, until, f"{event.kind.value}: {wording.one_line(event.reason, 300)}"]
 
 
 def _waiting(event: ev.TaskWaiting, command: Command) -> list[str]:
@@ -88,6 +93,8 @@ def _waiting(event: ev.TaskWaiting, command: Command) -> list[str]:
 
 def _completed(event: ev.TaskCompleted, known: TaskState | None) -> list[str]:
     by = "" if event.by == "agent" else f"by {'a person' if event.by == 'person' else 'the caller'}"
+    if known is not None and (given_up := stands_for(known)):
+        by = f"{event.result.agent} for {', '.join(given_up)}".lstrip()
     return [event.task_id, "done", by, wording.duration(event.result.duration_s), *_spent(known)]
 
 
@@ -103,11 +110,12 @@ def _spent(known: TaskState | None) -> list[str]:
     return [f"{wording.tokens(used)} tokens", wording.money(known.spend)]
 
 
-def _simple(word: str) -> Callable[[ev.TaskCancelled | ev.TaskInterrupted, TaskState | None], list[str]]:
-    def words(event: ev.TaskCancelled | ev.TaskInterrupted, _known: TaskState | None) -> list[str]:
-        return [event.task_id, word]
+def _cancelled(event: ev.TaskCancelled, _known: TaskState | None) -> list[str]:
+    return [event.task_id, "cancelled"]
 
-    return words
+
+def _interrupted(event: ev.TaskInterrupted, _known: TaskState | None) -> list[str]:
+    return [event.task_id, "interrupted, runs again when resumed", wording.one_line(event.reason, 300)]
 
 
 def _rejected(event: ev.TaskRejected, _known: TaskState | None) -> list[str]:
@@ -127,8 +135,8 @@ _LINES: dict[type, Callable[..., list[str]]] = {
     ev.TaskParked: _parked,
     ev.TaskCompleted: _completed,
     ev.TaskFailed: _failed,
-    ev.TaskCancelled: _simple("cancelled"),
-    ev.TaskInterrupted: _simple("interrupted, runs again when resumed"),
+    ev.TaskCancelled: _cancelled,
+    ev.TaskInterrupted: _interrupted,
     ev.TaskRejected: _rejected,
     ev.TaskReset: _reset,
 }

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.text import Text
 
 from orchestration.journal import now
-from orchestration.views import table
+from orchestration.views import table, wording
 from orchestration.views.model import view
 
 if TYPE_CHECKING:
@@ -24,16 +24,26 @@ if TYPE_CHECKING:
 __all__ = ["ROWS_MAX", "LiveTable", "frame"]
 
 ROWS_MAX = 40
-# Around the rows: the counts, the totals, the line of what is hidden, the hint, and one so that nothing scrolls.
-_OTHER_LINES = 5
+# Around the rows: the counts, the totals, the line of what is hidden, and one so that nothing scrolls.
+_OTHER_LINES = 4
+
+
+def _nothing(_state: RunState) -> Sequence[str]:
+    return ()
 
 
 class LiveTable:
-    """Draws on a terminal; messages are printed above the table, `hint()` below it. Erases itself when closed."""
+    """Draws on a terminal; messages are printed above the table, `notes(state)` and `hint()` below it.
 
-    def __init__(self, console: Console, *, hint: Callable[[], str]) -> None:
+    Erases itself when closed.
+    """
+
+    def __init__(
+        self, console: Console, *, hint: Callable[[], str], notes: Callable[[RunState], Sequence[str]] = _nothing
+    ) -> None:
         self._console = console
         self._hint = hint
+        self._notes = notes
         self._ascii_only = not console.encoding.lower().startswith("utf")
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._live.start()
@@ -44,7 +54,8 @@ class LiveTable:
             if isinstance(item, str):
                 self._console.print(Text(item), highlight=False)
         width, height = self._console.size
-        picture = frame(state, now(), width=width, height=height, ascii_only=self._ascii_only, hint=self._hint())
+        below = [*self._notes(state), self._hint()]
+        picture = frame(state, now(), width=width, height=height, ascii_only=self._ascii_only, below=below)
         self._live.update(picture, refresh=True)
 
     def close(self) -> None:
@@ -52,9 +63,12 @@ class LiveTable:
         self._live.stop()
 
 
-def frame(state: RunState, at: datetime, *, width: int, height: int, ascii_only: bool = False, hint: str = "") -> Group:
-    """Return one picture of the run, never taller than the terminal."""
-    room = max(height - _OTHER_LINES, 1)
+def frame(
+    state: RunState, at: datetime, *, width: int, height: int, ascii_only: bool = False, below: Sequence[str] = ()
+) -> Group:
+    """Return one picture of the run, never taller than the terminal; what is `below` the table gives way last."""
+    said = [wording.in_ascii(text) if ascii_only else text for text in below if text]
+    room = max(height - _OTHER_LINES - len(said), 1)
     seen = view(state, at, rows_max=min(room, ROWS_MAX))
     lines = table.task_lines(seen, width=width, ascii_only=ascii_only)
     if seen.hidden:
@@ -62,8 +76,7 @@ def frame(state: RunState, at: datetime, *, width: int, height: int, ascii_only:
     lines.append(table.counts_line(seen, ascii_only=ascii_only))
     if seen.elapsed_s is not None:
         lines.append(table.totals_line(seen.spend, seen.elapsed_s, what="so far:", ascii_only=ascii_only))
-    if hint:
-        lines.append(Text(hint, "dim"))
+    lines += [Text(text, "dim") for text in said[: max(height - len(lines) - 1, 0)]]
     for line in lines:  # one that wrapped would push the first ones off the screen
         line.no_wrap, line.overflow = True, "crop"
     return Group(*lines)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from orchestration.ledger import Spend
 
-__all__ = ["ProjectView", "TaskRow", "as_if_interrupted", "reason_blocked", "view", "with_new_tasks"]
+__all__ = ["ProjectView", "TaskRow", "as_if_interrupted", "reason_blocked", "stands_for", "view", "with_new_tasks"]
 
 _STOPPED = (TaskStatus.FAILED, TaskStatus.CANCELLED)
 # When not all tasks fit: what is going on, then what needs a person, then what went wrong, then the latest news.
@@ -39,7 +39,11 @@ _UNMET_SHOWN = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskRow:
-    """One task as it is shown. `note` says the one thing worth knowing now; `guide` is its place in the tree."""
+    """One task as it is shown. `note` says the one thing worth knowing now; `guide` is its place in the tree.
+
+    `parked` is why it waits for something outside, until a moment where one is known. `stands_for` are the agents of
+    the fallback chain that were given up on before this one took over.
+    """
 
     task_id: str
     title: str
@@ -50,13 +54,17 @@ class TaskRow:
     spend: Spend
     note: str
     guide: str = ""
+    parked: str = ""
+    parked_until: datetime | None = None
+    stands_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProjectView:
     """A project as it is shown: the rows, how many tasks are `hidden`, and the totals over all tasks.
 
-    `counts` has the derived status `blocked`, and only what occurs. `elapsed_s` is the last or current run's.
+    `counts` has the derived status `blocked`, and only what occurs; `parked` tells how many of those in progress are.
+    `elapsed_s` is the last or current run's.
     """
 
     rows: tuple[TaskRow, ...]
@@ -65,6 +73,7 @@ class ProjectView:
     spend: Spend
     run_status: ev.RunStatus | None
     elapsed_s: float | None
+    parked: int = 0
 
 
 def view(state: RunState, now: datetime, *, rows_max: int | None = None) -> ProjectView:
@@ -90,6 +99,7 @@ def view(state: RunState, now: datetime, *, rows_max: int | None = None) -> Proj
         spend=state.spend,
         run_status=state.run_status,
         elapsed_s=_seconds(state.run_started_at, state.run_ended_at or now),
+        parked=sum(bool(known.parked) for known in state.unordered()),
     )
 
 
@@ -98,6 +108,8 @@ def as_if_interrupted(state: RunState, now: datetime) -> RunState:
     for known in state.unordered():
         if known.status is TaskStatus.IN_PROGRESS:
             state = apply(state, ev.TaskInterrupted(at=now, task_id=known.task.task_id))
+    for call_id in state.ledger.reservations:
+        state = apply(state, ev.CallLost(at=now, call_id=call_id))
     return state
 
 
@@ -124,6 +136,12 @@ def reason_blocked(state: RunState, task_id: str) -> TaskState | None:
             if known.status is TaskStatus.PENDING:  # others pass on nothing of what is behind them
                 queue.append(other)
     return None
+
+
+def stands_for(known: TaskState) -> tuple[str, ...]:
+    """Return the agents that were given up on before the one whose result this is, in order."""
+    given_up = known.result.metadata.get("fallback_from") if known.result else None
+    return tuple(map(str, given_up)) if isinstance(given_up, list | tuple) else ()
 
 
 def _blocked(state: RunState) -> frozenset[str]:
@@ -154,6 +172,9 @@ def _row(state: RunState, known: TaskState, now: datetime, *, guide: str, blocke
         spend=known.spend,
         note=_blocked_note(state, known) if is_blocked else _NOTES[known.status](state, known, now),
         guide=guide,
+        parked=known.parked,
+        parked_until=known.parked_until,
+        stands_for=stands_for(known),
     )
 
 
@@ -183,8 +204,10 @@ def _is_completed(state: RunState, task_id: str) -> bool:
 
 def _running_note(_state: RunState, known: TaskState, now: datetime) -> str:
     if known.parked:
-        wait = wording.duration((known.parked_until - now).total_seconds()) if known.parked_until else ""
-        return f"parked{f' for {wait}' if wait else ''}: {wording.one_line(known.parked)}"
+        reason = wording.one_line(known.parked)
+        if known.parked_until is None:  # only budgets have no moment
+            return f"until the budget is raised: {reason}"
+        return f"{wording.duration((known.parked_until - now).total_seconds())} more: {reason}"
     if known.retry_at is None:
         return ""
     error = wording.one_line(known.last_error)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from orchestration.budget import Budgets
 from orchestration.journal import now
 from orchestration.task import TaskStatus
 from orchestration.views import table, wording
-from orchestration.views.advice import next_step, person_steps
+from orchestration.views.advice import budget_steps, next_step, person_steps
+from orchestration.views.budgets import project_line
 from orchestration.views.live import ROWS_MAX
 from orchestration.views.model import ProjectView, view
 
@@ -30,11 +32,12 @@ _LISTED_MAX = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """How a run ended. `totals` is None when it was stopped before it could count."""
+    """How a run ended, and the budgets in force then. `totals` is None when it was stopped before it could count."""
 
     status: RunStatus
     totals: Totals | None = None
     problems: Sequence[str] = ()
+    budgets: Budgets = field(default_factory=Budgets)
 
 
 def summary_lines(
@@ -57,7 +60,11 @@ def summary_lines(
         )
         if seen.spend.calls > ending.totals.spend.calls:
             lines.append(table.totals_line(seen.spend, None, what="in all:", ascii_only=ascii_only))
+    if used := project_line(state, ending.budgets):
+        lines.append(Text(used))
     lines += [Text(f"problem: {problem}", "bold red") for problem in ending.problems]
+    if ending.status == "over_budget":
+        lines += [Text(f"  {step}") for step in budget_steps(ending.budgets, ending.problems, command)]
     lines += problem_lines(state, command)
     lines += waiting_lines(state, command)
     return lines
@@ -112,8 +119,7 @@ def _headline(seen: ProjectView, ending: Ending, command: Command) -> Text:
                 "bold yellow",
             )
         case "over_budget":
-            tasks = wording.count(left, "task")
-            return Text(f"The budget is used up: {tasks} left. Raise it, then: {command('run')}", "bold yellow")
+            return Text(f"Stopped by the budget: {wording.count(left, 'task')} left.", "bold yellow")
         case "failed":
             return Text.assemble(("The run failed: ", "bold red"), table.counts_line(seen))
         case _:

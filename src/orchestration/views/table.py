@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orchestration.ledger import Spend
     from orchestration.views.model import ProjectView, TaskRow
 
-__all__ = ["Cell", "columns", "counts_line", "task_lines", "totals_line"]
+__all__ = ["Cell", "columns", "counts_line", "standing", "task_lines", "totals_line"]
 
 Cell = tuple[str, str]  # text and style
 
@@ -56,13 +56,24 @@ def task_lines(view: ProjectView, *, width: int | None = None, ascii_only: bool 
 
 def counts_line(view: ProjectView, *, ascii_only: bool = False) -> Text:
     """Return how many tasks there are of each status: `✓ 12 done  ● 3 running  · 5 pending`."""
-    parts = [
-        (f"{wording.SYMBOLS[status]} {number:,} {_counted(status, number)}", wording.STYLES[status])
-        for status in TaskStatus
-        if (number := view.counts.get(status))
-    ]
+    parts = []
+    for status in TaskStatus:
+        number = view.counts.get(status, 0)
+        if status is TaskStatus.IN_PROGRESS:
+            number -= view.parked
+        if number:
+            parts.append((f"{wording.SYMBOLS[status]} {number:,} {_counted(status, number)}", wording.STYLES[status]))
+        if status is TaskStatus.IN_PROGRESS and view.parked:
+            parts.append((f"{wording.PARKED_SYMBOL} {view.parked:,} {wording.PARKED_WORD}", wording.PARKED_STYLE))
     lines = columns([parts], ascii_only=ascii_only) if parts else []
     return lines[0] if lines else Text("no tasks")
+
+
+def standing(status: TaskStatus, *, is_parked: bool) -> Cell:
+    """Return how a task stands: symbol and word, and their style."""
+    if is_parked:
+        return f"{wording.PARKED_SYMBOL} {wording.PARKED_WORD}", wording.PARKED_STYLE
+    return f"{wording.SYMBOLS[status]} {wording.WORDS[status]}", wording.STYLES[status]
 
 
 def totals_line(spend: Spend, elapsed_s: float | None, *, what: str = "", ascii_only: bool = False) -> Text:
@@ -91,8 +102,8 @@ def _task_cells(row: TaskRow, id_max: int | None) -> list[Cell]:
     is_bad = row.status in {TaskStatus.FAILED, TaskStatus.BLOCKED}
     return [
         (_cut(row.guide + row.task_id, id_max), "bold" if is_running else ""),
-        (f"{wording.SYMBOLS[row.status]} {wording.WORDS[row.status]}", wording.STYLES[row.status]),
-        (row.agent, "dim"),
+        standing(row.status, is_parked=bool(row.parked)),
+        (f"{row.agent} for {', '.join(row.stands_for)}" if row.stands_for else row.agent, "dim"),
         (wording.duration(row.elapsed_s), ""),
         (f"try {row.attempt}" if row.attempt > 1 else "", "yellow"),
         (f"{wording.tokens(used)} tok" if row.spend.calls else "", ""),

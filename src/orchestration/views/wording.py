@@ -13,11 +13,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ASCII_SYMBOLS",
+    "PARKED_ASCII",
+    "PARKED_STYLE",
+    "PARKED_SYMBOL",
+    "PARKED_WORD",
     "STYLES",
     "SYMBOLS",
     "WORDS",
     "count",
+    "dollars",
     "duration",
+    "exact",
     "in_ascii",
     "money",
     "one_line",
@@ -36,8 +42,11 @@ SYMBOLS = {
     TaskStatus.CANCELLED: "–",  # noqa: RUF001 -- wider than a hyphen on purpose
 }
 ASCII_SYMBOLS = dict(zip(SYMBOLS, ".>?+x#-", strict=True))
+# A task in progress that waits for something outside: a quota, an overloaded provider, more budget.
+PARKED_SYMBOL, PARKED_ASCII, PARKED_WORD, PARKED_STYLE = "‖", "=", "parked", "yellow"
 _LIKENESS = str.maketrans(
-    {SYMBOLS[status]: ASCII_SYMBOLS[status] for status in SYMBOLS} | {"├": "|", "└": "`", "│": "|", "…": "~", "≥": ">="}
+    {SYMBOLS[status]: ASCII_SYMBOLS[status] for status in SYMBOLS}
+    | {PARKED_SYMBOL: PARKED_ASCII, "├": "|", "└": "`", "│": "|", "…": "~", "≥": ">="}
 )
 
 WORDS = {
@@ -94,10 +103,15 @@ def money(spend: Spend) -> str:
     if not spend.calls:
         return ""
     if not spend.unpriced_calls:
-        return _dollars(spend.cost_usd)
+        return dollars(spend.cost_usd)
     if spend.cost_usd < _SHOWN_MIN:
         return "≥ $0" if spend.cost_usd else "unknown"
-    return f"≥ {_dollars(spend.cost_usd)}"
+    return f"≥ {dollars(spend.cost_usd)}"
+
+
+def exact(amount: Decimal) -> str:
+    """Return an amount to the last digit, without an exponent: for programs."""
+    return f"{amount.normalize():f}"
 
 
 def count(number: int, noun: str) -> str:
@@ -122,7 +136,7 @@ def one_line(text: str, chars: int = 120) -> str:
     return flat if len(flat) <= chars and len(text) <= chars * 4 else flat[: chars - 1].rstrip() + "…"
 
 
-def _dollars(amount: Decimal) -> str:
+def dollars(amount: Decimal) -> str:
     """Say an amount: cents from a dollar on, hundredths of a cent below."""
     if amount < _SHOWN_MIN:
         return "< $0.0001" if amount else "$0"

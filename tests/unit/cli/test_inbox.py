@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -139,7 +140,7 @@ class TestAsking:
         orchestrator = await project("hybrid")
         stopping = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            group.create_task(serve(inbox, orchestrator, stopping, poll_s=0.001))
+            group.create_task(serve(inbox, partial(apply, orchestrator), stopping, poll_s=0.001))
             reply = await asyncio.to_thread(ask, inbox, APPROVE, is_live=lambda: True)
             stopping.set()
         assert reply == Reply(message="the draft of 'a' is approved", task_ids=("a",))
@@ -150,7 +151,7 @@ class TestAsking:
         stopping = asyncio.Event()
         requests = [APPROVE, *(Request(command="reset", task_id=f"no-{n}") for n in range(3))]
         async with asyncio.TaskGroup() as group:
-            group.create_task(serve(inbox, orchestrator, stopping, poll_s=0.001))
+            group.create_task(serve(inbox, partial(apply, orchestrator), stopping, poll_s=0.001))
             asked = (asyncio.to_thread(ask, inbox, request, is_live=lambda: True) for request in requests)
             replies = await asyncio.gather(*asked)
             stopping.set()
@@ -216,7 +217,7 @@ async def test_serving_goes_on_while_another_thread_leaves_requests(inbox, proje
         replies.extend(ask(inbox, Request(command="reset", task_id="b"), is_live=lambda: True) for _ in range(5))
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(serve(inbox, orchestrator, stopping, poll_s=0.001))
+        group.create_task(serve(inbox, partial(apply, orchestrator), stopping, poll_s=0.001))
         thread = threading.Thread(target=leave)
         thread.start()
         await asyncio.to_thread(thread.join)

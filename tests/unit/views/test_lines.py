@@ -30,6 +30,8 @@ def test_every_change_of_a_task_has_a_line(history):
     assert said(history) == f"a  parked  until {until:%H:%M:%S}  quota: no money"
     history.add(ev.TaskParked, task_id="a", kind=FailureKind.QUOTA, reason="no money", after_s=0)
     assert said(history) == "a  parked  quota: no money"
+    history.add(ev.TaskParked, task_id="a", kind=FailureKind.BUDGET, reason="it is used up", after_s=0)
+    assert said(history) == "a  parked  until the budget is raised  budget: it is used up"
     assert said(history.call("a", input_tokens=1000, output_tokens=234, cost_usd="0.0123")) == ""
     assert said(history.complete("a")) == "a  done  3.0 s  1.2k tokens  $0.0123"
     assert said(history.add(ev.TaskReset, task_ids=("a",), reason="reset")) == "a  pending again  reset"
@@ -46,6 +48,20 @@ def test_every_change_of_a_task_has_a_line(history):
     assert said(history.add(ev.TaskCancelled, task_id="d")) == "d  cancelled"
     for run_fact in (ev.RunStarted(at=history.at, run_id="r"), ev.RunEnded(at=history.at, run_id="r", status="failed")):
         assert describe(run_fact, history.state, command) == ""
+
+
+def test_whoever_takes_over_is_named_and_that_it_did(history):
+    history.task("a").start("a", agent="ann")
+    history.add(ev.TaskRetrying, task_id="a", attempt=2, kind=FailureKind.OVERLOADED, error="busy", agent="bob")
+    assert said(history) == "a  running  bob takes over  overloaded: busy"
+    history.complete("a")
+    history.facts[-1].result.metadata["fallback_from"] = ["ann"]
+    assert said(history) == "a  done  for ann  2.0 s"
+
+
+def test_why_a_task_was_interrupted_is_told(history):
+    history.task("a").start("a").add(ev.TaskInterrupted, task_id="a", reason="no budget")
+    assert said(history) == "a  interrupted, runs again when resumed  no budget"
 
 
 def test_a_reset_of_many_names_the_first_ten(history):

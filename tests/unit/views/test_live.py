@@ -35,7 +35,7 @@ def busy(history):
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 10), (200, 60), (20, 5), (80, 3)])
 @pytest.mark.parametrize("ascii_only", [False, True])
 def test_it_is_never_larger_than_the_terminal(busy, width, height, ascii_only):
-    picture = frame(busy.state, busy.at, width=width, height=height, ascii_only=ascii_only, hint="h" * 300)
+    picture = frame(busy.state, busy.at, width=width, height=height, ascii_only=ascii_only, below=["", "h" * 300])
     lines = text_of(picture, width=width)
     assert len(lines) <= max(height, 5)
     assert all(cell_len(line) <= width for line in lines)
@@ -43,7 +43,7 @@ def test_it_is_never_larger_than_the_terminal(busy, width, height, ascii_only):
 
 
 def test_what_does_not_fit_is_counted(busy):
-    lines = text_of(frame(busy.state, busy.at, width=80, height=15, hint="press here"))
+    lines = text_of(frame(busy.state, busy.at, width=80, height=15, below=["press here"]))
     assert "... and 190 more" in lines
     shown = [line.split()[0] for line in lines[:10]]
     assert {"task-080", "task-081", "task-082", "task-070", "task-060", "task-061"} <= set(shown)

@@ -139,9 +139,9 @@ class TestNotes:
     def test_say_how_long_and_why_a_task_is_parked(self, history):
         until = history.at + timedelta(seconds=100)
         history.task("a").start("a").add(ev.TaskParked, task_id="a", kind=FailureKind.QUOTA, reason="no money")
-        assert note(history, "a") == "parked: no money"
+        assert note(history, "a") == "until the budget is raised: no money"
         history.add(ev.TaskParked, task_id="a", kind=FailureKind.QUOTA, reason="no money", until=until)
-        assert note(history, "a") == "parked for 1 min 36 s: no money"
+        assert note(history, "a") == "1 min 36 s more: no money"
 
     def test_name_what_blocks(self, history):
         history.task("a").task("b", "a").task("c", "b").start("a").fail("a")

@@ -1,7 +1,10 @@
 """The end of a run."""
 
+from decimal import Decimal
+
 import pytest
 
+from orchestration.budget import Budget, Budgets
 from orchestration.ledger import Spend
 from orchestration.orchestrator import Totals
 from orchestration.run_state import RunState
@@ -38,9 +41,37 @@ def test_what_a_run_spent_is_told_apart_from_what_all_runs_did(history):
     assert "Stopped before the end: 1 task left. Go on with: orchestrate run" in lines
 
 
-def test_a_used_up_budget_is_no_failure_and_says_what_to_do(history):
-    says = "The budget is used up: 1 task left. Raise it, then: orchestrate run"
-    assert says in lines_of(history.task("a").state, "over_budget")
+class TestARunThatABudgetStopped:
+    def test_is_no_failure_and_says_with_which_command_it_goes_on(self, history):
+        history.task("a").call("a", cost_usd="1.9")
+        budgets = Budgets(project=Budget(usd=Decimal("2.00")))
+        lines = lines_of(history.state, "over_budget", budgets=budgets, problems=("it does not fit",))
+        assert lines[2:] == [
+            "Stopped by the budget: 1 task left.",
+            "budget: $1.90 of $2.00 spent, $0.1000 left",
+            "problem: it does not fit",
+            "  go on with more for the project: orchestrate run --budget 4.00",
+            "  see what was used: orchestrate budget",
+        ]
+
+    def test_names_the_file_where_another_budget_may_be_the_one(self, history):
+        budgets = Budgets(project=Budget(usd=Decimal(1)), agents={"a": Budget(tokens=5)})
+        lines = lines_of(history.task("a").state, "over_budget", budgets=budgets)
+        assert "  go on with more for the project: orchestrate run --budget 2" in lines
+        assert "  raise another budget in the project file, then: orchestrate run" in lines
+
+    def test_of_tokens_is_not_helped_by_money(self, history):
+        budgets = Budgets(project=Budget(tokens=500))
+        lines = lines_of(history.task("a").state, "over_budget", budgets=budgets)
+        assert not any("--budget" in line for line in lines)
+        assert "budget: 0 of 500 tokens used, 500 left" in lines
+
+    def test_for_want_of_a_price_is_told_about_prices(self, history):
+        problem = "task 'a' cannot go on: the price of this call is unknown; set allow_unknown_price to allow it"
+        budgets = Budgets(project=Budget(usd=Decimal(1)))
+        lines = lines_of(history.task("a").state, "over_budget", budgets=budgets, problems=(problem,))
+        assert "  set allow_unknown_price: true under budget, or name a model whose price is known" in lines
+        assert not any("--budget" in line for line in lines)
 
 
 def test_problems_beside_the_tasks_are_told(history):
