@@ -47,7 +47,7 @@ class Definition:
         if known is None:
             self._refuse_cycle(task)
             self._journal.record(ev.TaskAdded(at=now(), task=_as_new(task)))
-        elif not _is_same(known.task, task):
+        elif not _is_same(known, task):
             self._replace(known, task)
         self._added.add(task.task_id)
 
@@ -121,14 +121,26 @@ def _as_new(task: AgentTask) -> AgentTask:
     return task if task.status is TaskStatus.PENDING else replace(task, status=TaskStatus.PENDING)
 
 
-def _is_same(known: AgentTask, task: AgentTask) -> bool:
-    """Compare as stored: JSON knows no tuples, so a program's tuple and the file's list are the same definition."""
-    if known == task:
+def _is_same(known: TaskState, task: AgentTask) -> bool:
+    """Compare as stored: JSON knows no tuples, so a program's tuple and the file's list are the same definition.
+
+    Whether an answer may be used again is no reason to ask again for one that is there.
+    """
+    earlier = known.task
+    if known.status is TaskStatus.COMPLETED:
+        earlier, task = _without_cache(earlier), _without_cache(task)
+    if earlier == task:
         return True
     try:
-        return _plain(known) == _plain(task)
+        return _plain(earlier) == _plain(task)
     except (TypeError, ValueError, RecursionError):  # kept in memory, metadata may be what JSON cannot say
         return False
+
+
+def _without_cache(task: AgentTask) -> AgentTask:
+    if "cache" not in task.metadata:
+        return task
+    return replace(task, metadata={name: value for name, value in task.metadata.items() if name != "cache"})
 
 
 def _plain(task: AgentTask) -> bytes:

@@ -148,3 +148,21 @@ async def test_the_facts_of_a_definition_fold_to_its_state(definition, journal, 
     definition.remove("b")
     assert fold(store._events) == journal.state
     assert journal.state.find("a").status is TaskStatus.PENDING
+
+
+async def test_a_change_of_the_cache_alone_is_no_reason_to_do_again_what_is_done(journal, store):
+    first = Definition(journal)
+    first.add(task("done", metadata={"cache": True, "k": 1}))
+    first.add(task("open", metadata={"cache": True}))
+    complete(journal, "done")
+
+    second = Definition(journal)
+    second.add(task("done", metadata={"k": 1}))
+    second.add(task("open", metadata={"cache": {"max_age_s": 60}}))
+
+    assert statuses(journal) == {"done": "completed", "open": "pending"}
+    assert journal.state.tasks["open"].task.metadata == {"cache": {"max_age_s": 60}}
+
+    third = Definition(journal)
+    third.add(task("done", metadata={"k": 2}))
+    assert statuses(journal)["done"] == "pending"

@@ -60,6 +60,7 @@ tasks:
     mode: hybrid
     model: some-model
     use_direct_llm: false
+    cache: {max_age_s: 60}
     max_tokens: 100.0
     output_schema: answer.json
     output_file: out/draft.json
@@ -83,7 +84,7 @@ tasks:
         output_file="out/draft.json",
         timeout_s=1.5,
         max_attempts=2,
-        metadata={"ticket": "DOC-1", "model": "some-model", "use_direct_llm": False},
+        metadata={"ticket": "DOC-1", "model": "some-model", "use_direct_llm": False, "cache": {"max_age_s": 60}},
     )
     assert isinstance(project.tasks[1].max_tokens, int)
 
@@ -104,6 +105,8 @@ agents:
     max_attempts: 1
     model: tiny
     system: Be brief.
+    files: [docs/style.md, facts.txt]
+    cache: true
     max_tokens: 50
     temperature: 0
     allow_truncated: true
@@ -130,6 +133,8 @@ tasks: {a: {}}
             max_attempts=1,
             model="tiny",
             system="Be brief.",
+            files=("docs/style.md", "facts.txt"),
+            cache=True,
             max_tokens=50,
             temperature=0,
             allow_truncated=True,

@@ -65,6 +65,15 @@ STRUCTURE = [
         "4:22: tasks.a.output_schema: a list is not a mapping or text; expected a JSON Schema such as {type: ob",
     ),
     (
+        "  a: {cache: yes}",
+        "4:14: tasks.a.cache: 'yes' is not a boolean or a mapping; expected true, false, or {max_age_s: 3600}",
+    ),
+    (
+        "  a: {cache: {max_age_s: 0}}",
+        "4:26: tasks.a.cache.max_age_s: 0 is not above 0; expected seconds above 0, such as 120",
+    ),
+    ("  a: {cache: {max_age: 9}}", "4:15: tasks.a.cache.max_age: this key is not known; did you mean 'max_age_s'?"),
+    (
         "  a: {metadata: {use_direct_llm: 1}}",
         "4:34: tasks.a.metadata.use_direct_llm: 1 is not a boolean; expected true or false",
     ),
@@ -228,6 +237,10 @@ REFERENCES = [
         ["4:20: tasks.a.output_file: '/etc/x' is an absolute path; expected one relative to"],
     ),
     ("  a: {output_file: link/x}", ["4:20: tasks.a.output_file: 'link/x' lies outside of the project's folder "]),
+    (
+        "  a: {output_file: out/../x}",
+        ["4:20: tasks.a.output_file: 'out/../x' goes up a folder; expected a path without '..'"],
+    ),
     ("  a: {output_file: folder}", ["4:20: tasks.a.output_file: 'folder' is a folder; expected a file"]),
     ("  a: {output_file: .}", ["4:20: tasks.a.output_file: '.' is a folder; expected a file"]),
     ("  a: {output_file: orchestrate.yaml}", ["4:20: tasks.a.output_file: 'orchestrate.yaml' belongs to the project"]),
@@ -241,6 +254,10 @@ REFERENCES = [
         "  a: {model: x, metadata: {model: y}}",
         ["4:28: tasks.a.metadata.model: 'model' is given here and as the task's own key; keep one"],
     ),
+    (
+        "  a: {cache: true, metadata: {cache: false}}",
+        ["4:31: tasks.a.metadata.cache: 'cache' is given here and as the task's own key; keep one"],
+    ),
 ]
 
 
@@ -252,6 +269,19 @@ def test_what_leads_nowhere_or_collides_is_told(mistakes, tmp_path, tasks, told)
     assert len(found) == len(told)
     for line, expected in zip(found, told, strict=True):
         assert line.startswith(expected)
+
+
+def test_an_agent_s_files_lie_in_the_project(mistakes, tmp_path):
+    (tmp_path / "link").symlink_to("/")
+    files = "[7, ../x, /etc/x, link/x, out/../x, not-there-yet.md]"
+    found = mistakes(f"default_agent: w\nagents: {{w: {{type: anthropic, files: {files}}}}}\ntasks: {{a: {{}}}}\n")
+    assert [line.split(";")[0] for line in found] == [
+        "2:39: agents.w.files[0]: 7 is not text (to be text it needs quotes)",
+        f"2:42: agents.w.files[1]: '../x' lies outside of the project's folder {str(tmp_path)!r}",
+        "2:48: agents.w.files[2]: '/etc/x' is an absolute path",
+        f"2:56: agents.w.files[3]: 'link/x' lies outside of the project's folder {str(tmp_path)!r}",
+        "2:64: agents.w.files[4]: 'out/../x' goes up a folder",
+    ]
 
 
 @pytest.mark.parametrize("path", ["x" * 300, "loop/x", "loop"])

@@ -75,7 +75,7 @@ def test_an_agent_in_the_file_has_the_options_of_the_record():
 
 def test_a_task_in_the_file_has_the_fields_of_the_record_and_those_it_keeps_elsewhere():
     keys = set(json_schema()["$defs"]["task"]["properties"])
-    kept_in_metadata = {"model", "use_direct_llm"}
+    kept_in_metadata = {"model", "use_direct_llm", "cache"}
     assert keys == {field.name for field in fields(AgentTask)} - {"task_id", "status"} | kept_in_metadata | {
         "prompt_file",
         "budget",

@@ -12,7 +12,7 @@ from orchestration import graph
 from orchestration.errors import CycleError, InvalidTaskError
 from orchestration.project_file.files import NamedFileError, locate
 from orchestration.project_file.wording import did_you_mean, one_of, shown
-from orchestration.task import check_name
+from orchestration.task import check_name, is_inner_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -38,6 +38,7 @@ def check_content(content: Content) -> Iterator[Problem]:
     yield from _dependencies(content)
     yield from _cycles(content)
     yield from _output_files(content)
+    yield from _agent_files(content)
     yield from _variables(content)
     yield from _metadata(content)
     yield from _tags(content)
@@ -162,7 +163,7 @@ def _output_files(content: Content) -> Iterator[Problem]:
         if path is None:
             continue
         try:
-            found = locate(content.root, path)
+            found = _locate(content.root, path)
         except NamedFileError as exc:
             yield content.document.at_value(keys, str(exc))
             continue
@@ -172,6 +173,24 @@ def _output_files(content: Content) -> Iterator[Problem]:
         elif found == content.path.resolve() or found.is_relative_to(state):
             yield content.document.at_value(keys, f"{path!r} belongs to the project itself; name another file")
         taken.setdefault(found, keys)
+
+
+def _agent_files(content: Content) -> Iterator[Problem]:
+    """Files of agents outside of the project. Whether they are there shows when they are read: a task may write one."""
+    for name, options in (content.agents or {}).items():
+        for index, path in enumerate((options or {}).get("files") or ()):
+            try:
+                if path is not None:
+                    _locate(content.root, path)
+            except NamedFileError as exc:
+                yield content.document.at_value(("agents", name, "files", index), str(exc))
+
+
+def _locate(root: Path, path: str) -> Path:
+    found = locate(root, path)
+    if not is_inner_path(path):
+        raise NamedFileError(f"{shown(path)} goes up a folder; expected a path without '..'")
+    return found
 
 
 def _variables(content: Content) -> Iterator[Problem]:
@@ -184,7 +203,7 @@ def _variables(content: Content) -> Iterator[Problem]:
 def _metadata(content: Content) -> Iterator[Problem]:
     """Keys of the task that are repeated in its metadata, where they are kept."""
     for entry in content.entries:
-        for name in ("model", "use_direct_llm"):
+        for name in ("model", "use_direct_llm", "cache"):
             if name in entry.given and name in entry.fields.get("metadata", {}):
                 message = f"{name!r} is given here and as the task's own key; keep one"
                 yield content.document.at_key(entry.at("metadata", name), message)

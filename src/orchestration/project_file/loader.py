@@ -94,6 +94,7 @@ def _ceilings(limits: Mapping[str, Any]) -> LaneCeilings:
 def _agent(name: str, options: Mapping[str, Any]) -> AgentConfig:
     given = _whole(options)
     given.pop("budget", None)
+    given["files"] = tuple(given.get("files", ()))
     given["fallback"] = tuple(_fallback(step) for step in given.get("fallback", ()))
     return AgentConfig(name, AgentType(given.pop("type")), **given)
 
@@ -109,7 +110,7 @@ def _task(entry: Entry, texts: TaskTexts) -> AgentTask:
     for name in _ELSEWHERE:
         given.pop(name, None)
     metadata = dict(given.pop("metadata", {}))
-    metadata |= {name: given.pop(name) for name in ("model", "use_direct_llm") if name in given}
+    metadata |= {name: given.pop(name) for name in ("model", "use_direct_llm", "cache") if name in given}
     given["prompt"] = texts.prompt
     given["output_schema"] = texts.output_schema
     given["dependencies"] = tuple(given.get("dependencies", ()))

@@ -149,6 +149,14 @@ A `fallback` chain is a list of agents, or of mappings that say after which kind
 
 {tasks}
 
+## Cache
+
+`cache` of an agent or a task is true, false, or a mapping ([how-to](../howto/caching.md)):
+
+{cache}
+
+Changing it does not make completed tasks run again.
+
 ## Limits
 
 `limits` maps lanes to ceilings ([how-to](../howto/rate-limits.md)):
@@ -217,6 +225,7 @@ def reference_page() -> str:
         fallback=_table(definitions["fallback_step"]["properties"], definitions["fallback_step"]["required"]),
         agents=_table(definitions["agent"]["properties"], required["agents"], for_types=True),
         tasks=_table(definitions["task"]["properties"]),
+        cache=_table(definitions["agent"]["properties"]["cache"]["properties"]),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestration.agent_registry import LLM_TYPES, AgentType
-from orchestration.project_file.schema_parts import Schema, count, flag, never, seconds, text, texts
+from orchestration.project_file.schema_parts import Schema, cache, count, flag, never, seconds, text, texts
 from orchestration.project_file.schema_traffic import (
     fallback_step,
     fallbacks,
@@ -34,6 +34,7 @@ _MODELS = tuple(kind for kind in AGENT_TYPES if kind in LLM_TYPES)
 _OPTION_TYPES: dict[str, tuple[str, ...]] = {
     "model": (*_MODELS, AgentType.SCRIPT.value),
     "system": (*_MODELS, AgentType.SCRIPT.value, AgentType.CLI.value),
+    "files": (*_MODELS, AgentType.SCRIPT.value, AgentType.CLI.value),
     "max_tokens": (*_MODELS, AgentType.SCRIPT.value),
     "temperature": _MODELS,
     "allow_truncated": _MODELS,
@@ -41,6 +42,7 @@ _OPTION_TYPES: dict[str, tuple[str, ...]] = {
     "api_key_env": _MODELS,
     "headers": _MODELS,
     "extras": _MODELS,
+    "cache": _MODELS,
     "budget": _MODELS,
     "fallback": tuple(kind for kind in AGENT_TYPES if kind != AgentType.HUMAN),
     "model_path": (AgentType.LOCAL.value,),
@@ -196,6 +198,13 @@ def _agent_model() -> Schema:
     return {
         "model": text("Model to ask. Without it the provider's default.", "a model's name", "claude-sonnet-5-5"),
         "system": text("System prompt of its tasks.", "text", "You are a careful editor."),
+        "files": texts(
+            "Text files inside of the project's folder that stand before the prompt of each of its tasks. What all "
+            "calls share comes first, so that providers with a prompt cache charge it once.",
+            ["docs/style.md"],
+            item="a path",
+        ),
+        "cache": cache("Whether the answer to an equal request is used again, instead of asking for another one."),
         "max_tokens": count("Longest answer, in tokens.", 2000),
         "budget": single_budget("What all calls of this agent may use, over the project's whole life."),
         "temperature": {
@@ -331,6 +340,7 @@ def _task_work() -> Schema:
         "system": text("System prompt, instead of the agent's.", "text", "Answer in French.", min_length=0),
         "mode": _mode("How this task is carried out, instead of the agent's mode and the project's."),
         "model": text("Model to ask, instead of the agent's.", "a model's name", "claude-haiku-5-5"),
+        "cache": cache("Whether the answer to an equal request is used again, instead of the agent's setting."),
         "use_direct_llm": flag(
             "Whether the model is called directly; false runs the agent type's script.", default=True
         ),
@@ -358,6 +368,7 @@ def _task_limits() -> Schema:
             "properties": {
                 "model": {"type": "string", "errorMessage": "expected a model's name"},
                 "use_direct_llm": {"type": "boolean", "errorMessage": "expected true or false"},
+                "cache": cache("The same as the task's own key."),
             },
             "errorMessage": "expected values by name, such as {ticket: DOC-12}",
             "examples": [{"ticket": "DOC-12"}],

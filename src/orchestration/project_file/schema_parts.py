@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["Schema", "count", "flag", "never", "seconds", "text", "texts"]
+__all__ = ["Schema", "cache", "count", "flag", "never", "seconds", "text", "texts"]
 
 Schema = dict[str, Any]
 
@@ -30,6 +30,18 @@ def texts(description: str, example: list[str], *, item: str = "text") -> Schema
         "description": description,
         "errorMessage": expected,
         "examples": [example],
+    }
+
+
+def cache(description: str) -> Schema:
+    """Return the schema of what is said about using answers again."""
+    return {
+        "type": ["boolean", "object"],
+        "properties": {"max_age_s": seconds("Age in seconds up to which an answer is used again. Default: a week.")},
+        "additionalProperties": False,
+        "description": f"{description} `max_age_s` says how old the answer may be; with `true`, a week.",
+        "errorMessage": "expected true, false, or {max_age_s: 3600}",
+        "examples": [True, {"max_age_s": 3600}],
     }
 
 
