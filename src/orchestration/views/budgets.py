@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["BudgetRow", "budget_lines", "budget_rows", "model_rows", "project_line"]
 
 _TASKS_MAX = 10
+_TITLES = ("", "spent", "set aside", "budget", "left", "calls", "tokens", "budget", "left")
 
 
 class BudgetRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,10 +72,10 @@ def model_rows(by_model: Mapping[str, Spend]) -> list[BudgetRow]:
 
 def budget_lines(rows: Sequence[BudgetRow], *, width: int | None = None, ascii_only: bool = False) -> list[Text]:
     """Return the rows as a table with a head, and notes on what is not certain."""
-    has_tokens = any(row.tokens is not None for row in rows)
-    head = ["", "spent", "set aside", "budget", "left", "calls", "tokens", *(["budget", "left"] if has_tokens else [])]
-    cells = [[(title, "dim") for title in head], *(_cells(row, has_tokens=has_tokens) for row in rows)]
-    lines = table.columns(cells, width=width, ascii_only=ascii_only)
+    cells = [_cells(row) for row in rows]
+    # A title over nothing would keep its column from being left out.
+    head = [(title if any(row[at][0] for row in cells) else "", "dim") for at, title in enumerate(_TITLES)]
+    lines = table.columns([head, *cells], width=width, ascii_only=ascii_only)
     return lines + [Text(note, "yellow") for note in _notes(rows)]
 
 
@@ -125,21 +126,18 @@ def _row(
     )
 
 
-def _cells(row: BudgetRow, *, has_tokens: bool) -> list[table.Cell]:
-    tokens = wording.tokens(row.spend.tokens) if row.spend.calls else ""
-    cells: list[table.Cell] = [
+def _cells(row: BudgetRow) -> list[table.Cell]:
+    return [
         (f"{row.scope} {wording.one_line(row.name, 60)}".rstrip(), "bold" if row.scope == "project" else ""),
         (wording.money(row.spend) or "-", ""),
         (wording.dollars(row.reserved_usd) if row.reserved_usd else "", ""),
         ("" if row.usd is None else wording.dollars(row.usd), ""),
         _left_cell(row),
         (f"{row.spend.calls:,}" if row.spend.calls else "", "dim"),
-        (tokens, "dim"),
+        (wording.tokens(row.spend.tokens) if row.spend.calls else "", "dim"),
+        ("" if row.tokens is None else wording.tokens(row.tokens), ""),
+        ("" if row.left_tokens is None else wording.tokens(max(row.left_tokens, 0)), ""),
     ]
-    if has_tokens:
-        cells.append(("" if row.tokens is None else wording.tokens(row.tokens), ""))
-        cells.append(("" if row.left_tokens is None else wording.tokens(max(row.left_tokens, 0)), ""))
-    return cells
 
 
 def _left_cell(row: BudgetRow) -> table.Cell:

@@ -95,7 +95,8 @@ def _completed(event: ev.TaskCompleted, known: TaskState | None) -> list[str]:
     by = "" if event.by == "agent" else f"by {'a person' if event.by == 'person' else 'the caller'}"
     if known is not None and (given_up := stands_for(known)):
         by = f"{event.result.agent} for {', '.join(given_up)}".lstrip()
-    return [event.task_id, "done", by, wording.duration(event.result.duration_s), *_spent(known)]
+    again = "answered from the cache" if event.result.metadata.get("cached") else ""
+    return [event.task_id, "done", by, again, wording.duration(event.result.duration_s), *_spent(known)]
 
 
 def _failed(event: ev.TaskFailed, known: TaskState | None) -> list[str]:

@@ -80,6 +80,7 @@ def spend_document(spend: Spend) -> Document:
         "calls": spend.calls,
         "input_tokens": spend.input_tokens,
         "cached_tokens": spend.cached_tokens,
+        "cached_share": None if spend.cached_share is None else round(spend.cached_share, 3),
         "output_tokens": spend.output_tokens,
         "cost_usd": wording.exact(spend.cost_usd),
         "unpriced_calls": spend.unpriced_calls,

@@ -109,3 +109,9 @@ def test_definitions_are_no_news(history, kind):
     task = history.task("a").state.tasks["a"].task
     event = kind(at=history.at, task=task)
     assert describe(event, fold(history.facts), command) == ""
+
+
+def test_an_answer_that_was_there_already_is_told_apart(history):
+    history.task("a").start("a").call("a", cached=True, cost_usd="0").complete("a")
+    history.facts[-1].result.metadata["cached"] = True
+    assert said(history) == "a  done  answered from the cache  2.0 s"
