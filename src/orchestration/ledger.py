@@ -42,6 +42,11 @@ class Spend(msgspec.Struct, frozen=True, kw_only=True):
         """Input and output together."""
         return self.input_tokens + self.output_tokens
 
+    @property
+    def cached_share(self) -> float | None:
+        """How much of the input was read from a provider's cache, from 0 to 1; None where there was no input."""
+        return self.cached_tokens / self.input_tokens if self.input_tokens else None
+
     def __add__(self, other: Spend) -> Spend:
         return self._with(other, 1)
 

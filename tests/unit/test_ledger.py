@@ -62,3 +62,9 @@ def test_a_lost_call_is_booked_at_its_worst_case(cost_usd, booked, unpriced):
         unpriced_calls=unpriced,
         lost_calls=1,
     )
+
+
+def test_the_share_of_input_that_a_provider_s_cache_served_is_known_where_there_was_input():
+    assert Spend(input_tokens=200, cached_tokens=150).cached_share == 0.75
+    assert Spend(input_tokens=200).cached_share == 0
+    assert NO_SPEND.cached_share is None

@@ -133,6 +133,11 @@ def test_money_adds_up_over_tasks_and_attempts_and_unknown_prices_are_counted():
     assert expected + NO_SPEND == expected
 
 
+def test_an_answer_from_the_cache_is_no_call_and_costs_nothing():
+    again = ev.CallFinished(at=AT, task_id="a", attempt=1, provider="p", model="m", cost_usd="0", cached=True)
+    assert fold([again], at("in_progress")).spend == NO_SPEND
+
+
 def test_a_run_begins_and_ends():
     state = fold([ev.RunStarted(at=AT, run_id="r1")])
     assert (state.run_id, state.run_status, state.run_started_at) == ("r1", None, AT)
