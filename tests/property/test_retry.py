@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestration.retry import RETRYABLE, RetryPolicy, decide
+from orchestration.retry import PARKABLE, RETRYABLE, RetryPolicy, decide, park_s
 from orchestration.task import FailureKind
 
 seconds = st.floats(min_value=0, max_value=1e6, allow_nan=False)
@@ -15,6 +15,7 @@ policies = st.builds(
     base_delay_s=seconds,
     max_delay_s=seconds,
     max_retry_after_s=seconds,
+    max_parked_s=seconds,
 )
 kinds = st.sampled_from(FailureKind)
 attempts = st.integers(1, 20_000)
@@ -63,3 +64,20 @@ def test_waits_do_not_get_shorter_from_attempt_to_attempt(attempt, policy, jitte
     second = decide(FailureKind.CONNECTION, attempt + 1, policy, jitter=jitter)
 
     assert second is None or second >= first
+
+
+@given(kinds, attempts, seconds, policies, asked, jitters)
+def test_a_parked_task_waits_a_finite_time_for_what_time_can_mend(
+    kind, parked, parked_s, policy, retry_after_s, jitter
+):
+    wait_s = park_s(kind, parked, parked_s, policy, retry_after_s=retry_after_s, jitter=jitter)
+
+    if wait_s is not None:
+        assert kind in PARKABLE
+        assert math.isfinite(wait_s)
+        assert parked_s + wait_s <= policy.max_parked_s + max(policy.base_delay_s, wait_s / 2)
+        assert retry_after_s is None or wait_s >= retry_after_s
+
+
+def test_no_kind_of_failure_both_uses_up_attempts_and_is_parked():
+    assert not RETRYABLE & PARKABLE

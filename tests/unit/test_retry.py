@@ -1,7 +1,7 @@
 import pytest
 
 from orchestration.errors import InvalidTaskError
-from orchestration.retry import RetryPolicy, decide
+from orchestration.retry import PARKABLE, RetryPolicy, decide, later_s, park_s
 from orchestration.task import FailureKind
 
 
@@ -59,8 +59,53 @@ def test_a_moment_too_far_away_is_given_up_at_once():
         ("base_delay_s", -1),
         ("max_delay_s", float("inf")),
         ("max_retry_after_s", float("nan")),
+        ("max_parked_s", -1),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused_by_name(field, value):
     with pytest.raises(InvalidTaskError, match=f"{field} is {value!r}"):
         RetryPolicy(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("parked", "jitter", "delay_s"),
+    [(0, 0.0, 0.5), (0, 0.5, 0.75), (1, 0.0, 1.0), (3, 0.5, 6.0), (4, 0.0, 7.5), (10_000, 0.5, 11.25)],
+)
+def test_an_overloaded_provider_is_asked_again_ever_later_but_soon_enough(parked, jitter, delay_s):
+    assert park_s(FailureKind.OVERLOADED, parked, 0, RetryPolicy(), jitter=jitter) == delay_s
+
+
+@pytest.mark.parametrize("kind", sorted(PARKABLE))
+def test_a_moment_the_provider_names_is_waited_for_however_often(kind):
+    policy = RetryPolicy(base_delay_s=2)
+    assert park_s(kind, 100, 0, policy, retry_after_s=600, jitter=0.5) == 601
+
+
+def test_money_does_not_come_back_by_itself():
+    assert park_s(FailureKind.QUOTA, 0, 0, RetryPolicy(), jitter=0) is None
+
+
+@pytest.mark.parametrize("kind", sorted(set(FailureKind) - PARKABLE))
+def test_what_time_does_not_mend_is_not_waited_for(kind):
+    assert park_s(kind, 0, 0, RetryPolicy(), retry_after_s=1, jitter=0) is None
+
+
+@pytest.mark.parametrize(
+    ("parked_s", "retry_after_s", "is_waited_for"),
+    [(0, 3_600, True), (0, 3_601, False), (3_000, 600, True), (3_000, 601, False), (3_600, None, False)],
+)
+def test_it_is_waited_for_no_longer_than_the_policy_says(parked_s, retry_after_s, is_waited_for):
+    policy = RetryPolicy(max_parked_s=3_600)
+    wait_s = park_s(FailureKind.OVERLOADED, 3, parked_s, policy, retry_after_s=retry_after_s, jitter=0.5)
+    assert (wait_s is not None) == is_waited_for
+
+
+def test_a_moment_that_is_no_number_is_not_waited_for():
+    assert park_s(FailureKind.QUOTA, 0, 0, RetryPolicy(), retry_after_s=float("nan"), jitter=0) is None
+
+
+def test_a_retry_that_is_put_off_comes_after_the_longest_delay():
+    policy = RetryPolicy(max_delay_s=60)
+    assert later_s(2, policy, jitter=0) == 30
+    assert later_s(2, policy, jitter=0.5) == 45
+    assert later_s(200, policy, jitter=0) == 200
