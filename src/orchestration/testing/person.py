@@ -15,6 +15,7 @@ from orchestration.task import TaskStatus
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
+    from decimal import Decimal
 
     from llm_abstractions.lane import Lane
     from orchestration.budget import Budget, Budgets
@@ -137,7 +138,7 @@ class Person:
         if self.budgets is None or self._project is None or self._raises_left <= 0:
             return False
         self._raises_left -= 1
-        self.budgets = self._project.budgets = _half_as_much_more(self.budgets)
+        self.budgets = self._project.budgets = _multiplied(self.budgets, self._scenario.raise_factor)
         return True
 
     # -- what is ordered -------------------------------------------------------------------------------------------
@@ -175,12 +176,12 @@ class Person:
         return [] if self._executor is None else self._executor.lanes.matching("*")
 
 
-def _half_as_much_more(budgets: Budgets) -> Budgets:
+def _multiplied(budgets: Budgets, factor: Decimal) -> Budgets:
     def more(budget: Budget) -> Budget:
         return replace(
             budget,
-            usd=None if budget.usd is None else budget.usd * 3 / 2,
-            tokens=None if budget.tokens is None else budget.tokens * 3 // 2,
+            usd=None if budget.usd is None else budget.usd * factor,
+            tokens=None if budget.tokens is None else int(budget.tokens * factor),
         )
 
     return replace(

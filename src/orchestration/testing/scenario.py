@@ -37,8 +37,9 @@ class Scenario:
 
     `deaths`: the process is killed after so many steps of its event loop, once per number, and started again.
     `disk_full_at`: the fact that cannot be written, in the first process. `commit_s` is how long a write takes.
-    A person answers each task that waits within `answer_s`, rejects a draft with a chance of `rejects`, raises used-up
-    budgets `raises` times by half, and starts up to `runs` runs as long as there is something left to do.
+    A person answers each task that waits within `answer_s`, rejects a draft with a chance of `rejects`, multiplies
+    used-up budgets by `raise_factor`, `raises` times, and starts up to `runs` more runs as long as there is something
+    left to do.
     `is_shuffled`: what is ready together runs in an order of the seed's choice.
     """
 
@@ -56,6 +57,7 @@ class Scenario:
     answer_s: tuple[float, float] = (5.0, 300.0)
     rejects: float = 0.0
     raises: int = 0
+    raise_factor: Decimal = Decimal("1.5")
     runs: int = 3
     is_shuffled: bool = False
 

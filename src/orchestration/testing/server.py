@@ -90,8 +90,8 @@ class SimulatedServer:
 
     `requests_per_minute` and `tokens_per_minute` (input and output together) are buckets that refill continuously and
     start full. `states_limits`: each response says how they stand, as the rate-limit headers of real ones do.
-    `latency_s` and `output_tokens` are ranges to draw from; `tokens_per_s` is how fast it writes. `answer` makes the
-    text of an answer from its request.
+    `latency_s` (until it begins to write) and `output_tokens` are ranges to draw from, `tokens_per_s` is how fast it
+    writes, `refuses_in_s` how fast it says no. `answer` makes the text of an answer from its request.
     """
 
     agent_type: AgentType = AgentType.OPENAI_GPT
@@ -101,6 +101,7 @@ class SimulatedServer:
     states_limits: bool = False
     says_retry_after: bool = True
     latency_s: tuple[float, float] = (0.2, 1.0)
+    refuses_in_s: float = 0.1
     output_tokens: tuple[int, int] = (20, 200)
     tokens_per_s: float = 100.0
     troubles: Sequence[Trouble] = ()
@@ -162,7 +163,7 @@ class SimulatedServer:
         wait_s, latency_s = self._chance.uniform(*self.latency_s), usage.output_tokens / self.tokens_per_s
         trouble = self._trouble(now)
         if trouble is not None and trouble.kind not in _LATE:
-            await asyncio.sleep(wait_s / 10)
+            await asyncio.sleep(self.refuses_in_s)
             raise self._error(
                 FailureKind(trouble.kind), call.request, until_s=trouble.until_s if trouble.says_when else None
             )

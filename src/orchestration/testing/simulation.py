@@ -70,6 +70,10 @@ class Report:
         """Return task id -> how it stands in the end."""
         return {known.task.task_id: known.status for known in self.state.ordered()}
 
+    def seconds_of(self, moment: datetime) -> float:
+        """Return the virtual time of a fact's moment, in seconds from the start."""
+        return (moment - _EPOCH).total_seconds()
+
     def check(self) -> Report:
         """Return the report itself, for one more question.
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from orchestration.ledger import Ledger
     from orchestration.orchestrator import ProjectOrchestrator, WorkflowResult
     from orchestration.run_state import TaskState
+    from orchestration.task import AgentTask
     from orchestration.testing.scenario import Scenario
     from orchestration.testing.server import ServerCall, SimulatedServer
     from orchestration.testing.store import Disk, SimulatedStore
@@ -34,6 +35,7 @@ __all__ = ["Watch"]
 
 _COUNTED = frozenset({FailureKind.CONNECTION, FailureKind.TIMEOUT, FailureKind.BAD_OUTPUT})
 _UNFINISHED = frozenset({"interrupted", "over_budget", "cancelled"})
+_ENDS = (ev.TaskCompleted, ev.TaskFailed, ev.TaskCancelled, ev.TaskInterrupted, ev.TaskWaiting)
 _ROUNDING_S = 1e-3
 _SHOWN = 20
 
@@ -46,6 +48,7 @@ class _Life:
     executor: TaskExecutor
     store: SimulatedStore
     seen: int
+    running: dict[str, AgentTask] = field(default_factory=dict)
     started: dict[str, int] = field(default_factory=dict)
     completed: dict[str, int] = field(default_factory=dict)
     reserved: dict[str, int] = field(default_factory=dict)
@@ -56,6 +59,8 @@ class _Life:
 
     def take_in(self, event: ev.Event) -> None:
         """Note what later checks have to know."""
+        if isinstance(event, _ENDS):
+            self.running.pop(event.task_id, None)
         match event:
             case ev.RunStarted():
                 self.is_working = True
@@ -114,7 +119,9 @@ class Watch:
         life = self._life
         if life is None:
             return
-        if life.is_working and (ready := life.project.get_ready_tasks()):
+        most = self._scenario.max_concurrent
+        has_slot = most is None or len(life.running) < most
+        if life.is_working and has_slot and (ready := life.project.get_ready_tasks()):
             self._check_idleness(life, ready)
         for lane in life.executor.lanes.status():
             if lane.waiting and lane.wait_s <= 0:
@@ -190,14 +197,16 @@ class Watch:
         for name in task.dependencies:
             if state.tasks[name].status is not TaskStatus.COMPLETED:
                 self.refuse(f"{task_id} started while {name}, which it depends on, is {state.tasks[name].status}")
-        running = [known.task for known in state.unordered() if known.status is TaskStatus.IN_PROGRESS]
+        life.running[task_id] = task
         most = self._scenario.max_concurrent
-        if most is not None and len(running) > most:
-            self.refuse(f"{len(running)} tasks run, with max_concurrent={most}")
+        if most is not None and len(life.running) > most:
+            self.refuse(f"{len(life.running)} tasks run, with max_concurrent={most}")
         config = life.project.registry.get_agent(task.agent or "")
         limit = None if config is None else config.concurrency_limit
-        own = sum(other.agent == task.agent for other in running)
-        if limit is not None and own > limit:
+        if limit is None:
+            return
+        own = sum(other.agent == task.agent for other in life.running.values())
+        if own > limit:
             self.refuse(f"{own} tasks of {task.agent} run, whose limit is {limit}")
 
     def _on_retry(self, life: _Life, event: ev.TaskRetrying, state: RunState) -> None:
