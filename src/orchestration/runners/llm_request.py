@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from orchestration.runners.traffic import Call
@@ -25,12 +25,15 @@ _NOT_IN_KEY = frozenset({"cache_prefix", "timeout_s"})
 
 @dataclass(frozen=True, kw_only=True)
 class LlmRequest:
-    """One request. `group` is the same for those whose long beginning a provider caches; None: nothing is shared."""
+    """One request. `circumstances` are who is asked, where, and with which headers.
+
+    `group` is the same for those whose long beginning a provider caches; None: nothing is shared.
+    """
 
     messages: list[dict[str, str]]
     options: Mapping[str, Any]
     call: Call
-    circumstances: Mapping[str, Any]
+    circumstances: tuple[object, ...]
     group: str | None = None
 
     @cached_property
@@ -45,20 +48,13 @@ def render(work: Work, provider: object) -> LlmRequest:
     agent = work.agent
     options = _options(work)
     call = _call(work, provider, options)
-    circumstances = {
-        "provider": call.provider,
-        "account": call.account,
-        "model": call.model,
-        "base_url": agent.base_url,
-        "model_path": agent.model_path,
-        "headers": dict(agent.headers),
-    }
+    circumstances = (call.provider, call.account, call.model, agent.base_url, agent.model_path, dict(agent.headers))
     group = None
     # A caller's own provider, or a test's stand-in, may have any attribute: only a plain yes counts.
     if getattr(provider, "caches_prefixes", False) is True and _shared_chars(work) >= SHARED_MIN_CHARS:
         options["cache_prefix"] = work.preface
         # Providers put a schema before everything else they read.
-        group = _digest(circumstances, work.system, work.preface, options.get("json_schema"))
+        group = _digest(circumstances, _beginning(work.system, work.preface), options.get("json_schema"))
     return LlmRequest(messages=_messages(work), options=options, call=call, circumstances=circumstances, group=group)
 
 
@@ -106,6 +102,12 @@ def _call(work: Work, provider: object, options: Mapping[str, Any]) -> Call:
         prompt_bytes=len(text) if text.isascii() else len(text.encode(errors="replace")),
         max_tokens=options.get("max_tokens"),
     )
+
+
+@lru_cache(maxsize=16)
+def _beginning(system: str | None, preface: str) -> str:
+    """Return the digest of what an agent's prompts begin with; the same objects, once for all its tasks."""
+    return _digest(system, preface)
 
 
 def _digest(*parts: object) -> str:

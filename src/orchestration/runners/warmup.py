@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
@@ -55,17 +55,16 @@ class WarmUps:
         self._groups: dict[Hashable, _Group] = {}
         self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
 
-    @asynccontextmanager
-    async def turn(self, key: Hashable, *, priority: int = 0, deadline: Deadline) -> AsyncIterator[Turn]:
+    def turn(self, key: Hashable, *, priority: int = 0, deadline: Deadline) -> AbstractAsyncContextManager[Turn]:
         """Wait until the call may go, and take in what leaves the block: an exception says that it has failed.
 
         `key` names what the calls share; with None, nothing. Who waits goes by priority, then age, and its time stands
         still meanwhile.
         """
-        if key is None:
-            yield Turn(None)
-            return
-        group = self._group(key)
+        return nullcontext(Turn(None)) if key is None else self._turn(self._group(key), priority, deadline)
+
+    @asynccontextmanager
+    async def _turn(self, group: _Group, priority: int, deadline: Deadline) -> AsyncIterator[Turn]:
         turn = Turn(group, priority)
         if not group.may_go(turn):
             with deadline.held():
