@@ -5,8 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -165,6 +168,94 @@ class Project:
                 process.send_signal(signal.SIGCONT)
                 process.kill()
             process.communicate()
+
+
+class ModelServer:
+    """Speaks OpenAI's wire over real sockets: answers at once, with 200 tokens in and 150 out.
+
+    Save for models with a word of trouble in their name. `busy`: 503 until `mend()`; `broke`: 429 insufficient_quota
+    until `mend()`; `limited`: the first call gets a 429 that asks for a second of patience; `stuck`: no answer until
+    `mend()`.
+    """
+
+    def __init__(self):
+        self.calls = Counter()
+        self._mended = threading.Event()
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def agent(self, model, **more):
+        """Return an agent of a project file that asks this server."""
+        return {"type": "openai", "model": model, "base_url": self.url, "max_tokens": 200} | more
+
+    def mend(self):
+        self._mended.set()
+
+    def close(self):
+        self.mend()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def _answer(self, model):
+        """Return status, headers and body for a call."""
+        with self._lock:
+            self.calls[model] += 1
+            is_first = self.calls[model] == 1
+        if "stuck" in model:
+            self._mended.wait()
+        if "busy" in model and not self._mended.is_set():
+            return 503, {}, _error("try later", "server_error")
+        if "broke" in model and not self._mended.is_set():
+            return 429, {}, _error("you exceeded your current quota", "insufficient_quota")
+        if "limited" in model and is_first:
+            return 429, {"retry-after": "1"}, _error("slow down", "rate_limit_exceeded")
+        choice = {"index": 0, "message": {"role": "assistant", "content": f"by {model}"}, "finish_reason": "stop"}
+        usage = {"prompt_tokens": 200, "completion_tokens": 150, "total_tokens": 350}
+        return 200, {}, {"id": "1", "object": "chat.completion", "model": model, "choices": [choice], "usage": usage}
+
+    def _handler(server):  # noqa: N805 -- the handler's own self is another
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                status, headers, answer = server._answer(body["model"])
+                raw = json.dumps(answer).encode()
+                try:
+                    self.send_response(status)
+                    for name, value in {
+                        "content-type": "application/json",
+                        "content-length": len(raw),
+                        **headers,
+                    }.items():
+                        self.send_header(name, str(value))
+                    self.end_headers()
+                    self.wfile.write(raw)
+                except ConnectionError:  # whoever asked was killed
+                    self.close_connection = True
+
+            def log_message(self, *_):
+                """Say nothing."""
+
+        return Handler
+
+
+def _error(message, code):
+    return {"error": {"message": message, "type": code, "code": code, "param": None}}
+
+
+@pytest.fixture
+def models():
+    server = ModelServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")
