@@ -10,7 +10,9 @@ from aiohttp import web
 
 from orchestration.agent_registry import AgentConfig, AgentRegistry, AgentType
 from orchestration.attempt import AttemptContext, current
+from orchestration.budget import Budget, Budgets
 from orchestration.executor import TaskExecutor
+from orchestration.orchestrator import ProjectOrchestrator
 from orchestration.retry import RetryPolicy
 from orchestration.task import AgentTask, ExecutionResult, ExecutionStatus
 
@@ -312,6 +314,27 @@ async def test_no_secret_is_in_the_cache_s_file(executor, server, wire, tmp_path
     assert b"The key is ***." in raw
     assert secret.encode() not in raw
     assert b"t0p5ecret" not in raw
+
+
+async def test_a_project_that_does_a_task_again_pays_once_and_needs_no_budget_for_it(gate, executor, server, tmp_path):
+    def project(budgets: Budgets | None = None) -> ProjectOrchestrator:
+        made = ProjectOrchestrator(tmp_path, executor=executor, registry=executor.registry, budgets=budgets)
+        made.add_task(AgentTask("t", "Sum it up", agent="keeper"))
+        return made
+
+    async with project() as first:
+        await first.execute_workflow()
+        first.reset("t")
+
+    nothing_left = Budgets(project=Budget(tokens=1))
+    async with project(nothing_left) as second:
+        result = await second.execute_workflow()
+        spend = second.state.spend
+
+    assert result.status == "completed"
+    assert result.results["t"].metadata["cached"] is True
+    assert len(server.requests) == 1
+    assert (spend.calls, spend.input_tokens) == (1, 20)
 
 
 @pytest.mark.parametrize("cache", ["yes", 7, {"max_age": 60}, {"max_age_s": 0}, {"max_age_s": None}])
