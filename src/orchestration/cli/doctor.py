@@ -20,6 +20,7 @@ from orchestration.cli.place import Place, json_option, project_options
 from orchestration.cli.snapshot import Home, find_home, live_pid
 from orchestration.errors import OrchestrationError, ProjectFileError
 from orchestration.run_state import fold
+from orchestration.runners.response_cache import responses_path
 from orchestration.store.sqlite import read_facts
 from orchestration.views.table import Cell, columns
 from orchestration.views.wording import count
@@ -85,6 +86,7 @@ def examine(place: Place) -> Iterator[Finding]:
     yield _disk(home.root)
     yield _lock(home)
     yield _state(home)
+    yield from _answers(home)
 
 
 def _python() -> Finding:
@@ -177,3 +179,10 @@ def _state(home: Home) -> Finding:
     size = home.state_path.stat().st_size / 1e6
     says = f"{count(len(facts), 'fact')} of {count(len(state.tasks), 'task')}, {size:.1f} MB"
     return Finding(what="state", level="ok", says=f"{home.state_path} is readable: {says}")
+
+
+def _answers(home: Home) -> Iterator[Finding]:
+    path = responses_path(home.root)
+    if path.is_file():
+        size = path.stat().st_size / 1e6
+        yield Finding(what="answers", level="ok", says=f"{path} keeps {size:.1f} MB to use again; it may be deleted")

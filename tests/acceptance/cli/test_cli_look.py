@@ -196,6 +196,13 @@ class TestDoctor:
         project.began("one")
         assert f"process {run.pid} is running it" in project("doctor").stdout
 
+    def test_says_how_large_the_cache_of_answers_is(self, project):
+        project.write({"one": ("say",)})
+        assert "answers" not in project("doctor").stdout
+        (project.folder / ".orchestration").mkdir(exist_ok=True)
+        (project.folder / ".orchestration" / "answers.cache").write_bytes(b"x" * 1_500_000)
+        assert re.search(r"answers.cache keeps 1.5 MB to use again; it may be deleted", project("doctor").stdout)
+
     def test_works_without_a_project(self, project):
         (project.folder / "orchestrate.yaml").unlink(missing_ok=True)
         done = project("doctor")
