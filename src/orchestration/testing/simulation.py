@@ -15,7 +15,7 @@ from llm_abstractions.prices import cost_usd
 from llm_abstractions.types import Usage
 from orchestration import clock
 from orchestration.agent_registry import AgentRegistry
-from orchestration.errors import StoreError
+from orchestration.errors import OrchestrationError, StoreError
 from orchestration.events import decode
 from orchestration.executor import TaskExecutor
 from orchestration.orchestrator import ProjectOrchestrator
@@ -25,7 +25,7 @@ from orchestration.testing.provider import serving
 from orchestration.testing.scenario import Scenario, random_scenario
 from orchestration.testing.store import Disk, SimulatedStore
 from orchestration.testing.transcript import Line, line_of
-from orchestration.testing.virtual_loop import EndlessError, KilledError, StandstillError, VirtualLoop
+from orchestration.testing.virtual_loop import EndlessError, KilledError, VirtualLoop
 from orchestration.testing.watch import Watch
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class _Play:
             runs=tuple(self._runs),
             lives=self._lives,
             duration_s=self._now_s,
-            state=fold(self._facts()),
+            state=self._state(),
             transcript=tuple(self._transcript),
         )
 
@@ -166,15 +166,22 @@ class _Play:
                 return True
             except StoreError as exc:
                 self._tell(loop, f"the process gives up: {exc}")
-                return self._scenario.disk_full_at is not None and self._lives == 1
-            except (StandstillError, EndlessError) as exc:
-                self._watch.refuse(f"{type(exc).__name__}: {exc}")
+                return self._is_disk_full(exc)
+            except Exception as exc:  # noqa: BLE001 -- whatever it is, the program should not have ended by it
+                self._watch.refuse(f"the program ended by {type(exc).__name__}: {exc}")
                 return False
             finally:
                 self._watch.leave()
                 self._person.leave()
                 self._now_s = loop.time()
                 loop.bury()
+
+    def _is_disk_full(self, exc: StoreError) -> bool:
+        """Tell whether the scenario's disk is full; any other failure of the store is a mistake."""
+        is_full = self._scenario.disk_full_at is not None and self._lives == 1
+        if not is_full:
+            self._watch.refuse(f"the program ended by {type(exc).__name__}: {exc}")
+        return is_full
 
     async def _work(self, loop: VirtualLoop, store: SimulatedStore, dies_after: int | None) -> None:
         """Be the program that a user writes: build the project, run it, and run it again as long as it is worth it."""
@@ -194,7 +201,7 @@ class _Play:
             for task in scenario.tasks:
                 project.add_task(task)
             await self._run(project)
-        self._watch.after_life(project.state, self._disk, self._facts())
+        self._watch.after_life(project.state, self._facts())
 
     async def _run(self, project: ProjectOrchestrator) -> None:
         while True:
@@ -203,6 +210,12 @@ class _Play:
             self._watch.after_run(result)
             if not await self._person.wants_more(result):
                 return
+
+    def _state(self) -> RunState:
+        try:
+            return fold(self._facts())
+        except OrchestrationError:  # the watch has said so
+            return RunState()
 
     def _facts(self) -> list[ev.Event]:
         return [decode(raw) for raw in self._disk.facts]

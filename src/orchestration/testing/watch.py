@@ -14,7 +14,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from orchestration import events as ev
-from orchestration.errors import FailureKind
+from orchestration.errors import FailureKind, OrchestrationError
 from orchestration.ledger import PROJECT
 from orchestration.run_state import RunState, fold
 from orchestration.task import ExecutionStatus, TaskStatus
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from orchestration.task import AgentTask
     from orchestration.testing.scenario import Scenario
     from orchestration.testing.server import ServerCall, SimulatedServer
-    from orchestration.testing.store import Disk, SimulatedStore
+    from orchestration.testing.store import SimulatedStore
 
 __all__ = ["Watch"]
 
@@ -146,10 +146,15 @@ class Watch:
             if (known_result := state.tasks[task_id].result) is not None and outcome != known_result:
                 self.refuse(f"{task_id}: the run returned another result than is kept")
 
-    def after_life(self, state: RunState, disk: Disk, facts: Sequence[ev.Event]) -> None:
+    def after_life(self, state: RunState, facts: Sequence[ev.Event]) -> None:
         """A process has ended in good order: what is on the disk is what it believed."""
-        if len(facts) != len(disk.facts) or fold(facts) != state:
-            self.refuse("what is on the disk is not what the project says")
+        try:
+            kept = fold(facts)
+        except OrchestrationError as exc:
+            self.refuse(f"the facts on the disk do not follow from each other: {exc}")
+        else:
+            if kept != state:
+                self.refuse("what is on the disk is not what the project says")
 
     def at_the_end(self) -> None:
         """The story is over: a server whose limits the lanes were told has never had to enforce them."""
