@@ -192,10 +192,12 @@ def _shown_type(annotation: Any) -> str:
 def _shown_value(value: Any) -> str:
     if isinstance(value, Enum):
         return f"{type(value).__name__}.{value.name}"
+    if isinstance(value, frozenset):  # in an order of its own with each run
+        return f"{{{', '.join(sorted(map(_shown_value, value)))}}}"
     if is_dataclass(value):
         return f"{type(value).__name__}()"
-    # A function's address differs from run to run.
-    return re.sub(r"<function (\w+) at 0x\w+>", r"\1", repr(value))
+    # An address differs from run to run.
+    return re.sub(r"<(?:function |[\w.]*\.)(\w+)(?: object)? at 0x\w+>", r"\1", repr(value))
 
 
 def _prose(thing: Any) -> str:

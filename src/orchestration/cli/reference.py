@@ -7,7 +7,7 @@ import click
 from orchestration.cli import orchestrate
 from orchestration.cli.commands import SECTIONS
 from orchestration.task import TaskStatus
-from orchestration.views.wording import ASCII_SYMBOLS, SYMBOLS, WORDS
+from orchestration.views.wording import ASCII_SYMBOLS, PARKED_ASCII, PARKED_SYMBOL, PARKED_WORD, SYMBOLS, WORDS
 
 __all__ = ["reference_page"]
 
@@ -23,15 +23,16 @@ Generated from the commands' own help by `make docs`. Results go to stdout, mess
 | code | means |
 |---|---|
 | 0 | nothing failed, also when tasks wait for a person: what to type is said at the end |
-| 1 | a task failed, an output file could not be written, or `doctor` found something wrong |
+| 1 | a task failed, a budget stopped the run, an output file could not be written, or `doctor` found something wrong |
 | 2 | a mistake in what was typed or in a file, or the project is open elsewhere; nothing was changed |
-| 130 | stopped before the end by Ctrl-C, SIGTERM, SIGHUP or `cancel`; run again to go on |
+| 130 | stopped before the end by Ctrl-C, SIGTERM, SIGHUP, `cancel` or `--no-park`; run again to go on |
 
 ## JSON
 
 With `--json` a command prints exactly one JSON document on stdout, also when it fails: then it is
 `{"error": "..."}`, or for `validate` the list of problems. Times are ISO 8601 in UTC, durations seconds, money text in
-US dollars. `cost_usd` is a lower bound while `unpriced_calls` is not 0.
+US dollars. `cost_usd` is a lower bound while `unpriced_calls` is not 0; `lost_calls` were cut off by a crash and
+count at their worst case.
 
 ## Stopping a run
 
@@ -46,12 +47,12 @@ Nothing that was completed is lost or done again, whichever way a run ends, `kil
 
 ## From another shell
 
-`answer`, `approve`, `reject`, `cancel` and `reset` work while a run goes on. They leave a request in
-`.orchestration/<project>.inbox/`, the run takes it within a fifth of a second, records it, and replies.
-When nobody runs the project the command records it itself. If the run does not answer within ten seconds the request is
-withdrawn and nothing has changed. A request whose command was killed is taken by a run within a minute; an older one is
-dropped at the next start, with a warning. `status`, `show` and `graph` read beside a run, and also while the project
-file has mistakes.
+`answer`, `approve`, `reject`, `cancel`, `reset`, `limits` and `budget` work while a run goes on. They leave a request
+in `.orchestration/<project>.inbox/`, the run takes it within a fifth of a second, records it, and replies. When nobody
+runs the project the command records it itself (`limits` and `budget` then only show). If the run does not answer within
+ten seconds the request is withdrawn and nothing has changed. A request whose command was killed is taken by a run
+within a minute; an older one is dropped at the next start, with a warning. `status`, `show` and `graph` read beside a
+run, and also while the project file has mistakes.
 
 ## Environment
 
@@ -78,6 +79,10 @@ def _statuses() -> str:
     rows = [
         f"| `{SYMBOLS[status]}` | `{ASCII_SYMBOLS[status]}` | {WORDS[status]} | `{status}` |" for status in TaskStatus
     ]
+    running = rows.index(next(row for row in rows if "`in_progress`" in row))
+    rows.insert(
+        running + 1, f"| `{PARKED_SYMBOL}` | `{PARKED_ASCII}` | {PARKED_WORD} | `in_progress`, with `parked` not null |"
+    )
     return "\n".join(
         ["## How tasks stand\n", "| symbol | in ASCII | on screen | in JSON |", "|---|---|---|---|", *rows, ""]
     )

@@ -124,7 +124,7 @@ def load_part(text, folder, where):
     """Complete a part of a project file with what it leaves out, and load that."""
     part = YAML(typ="safe", pure=True).load(text)
     agents = dict(part.get("agents") or {})
-    tasks = dict(part.get("tasks") or {"any": {"agent": next(iter(agents))}})
+    tasks = dict(part.get("tasks") or {"any": {"agent": next(iter(agents))} if agents else {}})
     for name, task in list(tasks.items()):
         if task.get("agent"):
             agents.setdefault(task["agent"], {"type": "human"})
