@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from orchestration.events import Event, Reporter
     from orchestration.task import AgentTask
 
-__all__ = ["AttemptContext", "Deadline", "Outcome", "Purse", "TaskInput", "Work", "WorstCase", "current"]
+__all__ = ["AttemptContext", "Deadline", "Outcome", "Parking", "Purse", "TaskInput", "Work", "WorstCase", "current"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +68,6 @@ class Purse(Protocol):
     def release(self, call_id: str) -> None:
         """Give back what was set aside for a call that was not made, or not charged."""
 
-    async def changed(self) -> None:
-        """Return when a person has changed the budgets."""
-
 
 class Deadline:
     """A task's time limit, which is held while the task waits for something that is not its own work."""
@@ -95,6 +92,53 @@ class Deadline:
             timeout.reschedule(clock() + left_s)
 
 
+class Parking:
+    """Where tasks wait that can do nothing for long: for their moment, for a person's word, or for the end of the run.
+
+    For one event loop at a time.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[asyncio.Future[bool], bool] = {}  # to whether it is for a person's word
+        self._is_closed = False
+
+    async def wait(self, seconds: float | None) -> bool:
+        """Return true after so many seconds, or with None after `wake`; false as soon as there is no time to wait."""
+        if self._is_closed:
+            return False
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
+        timer = None if seconds is None else loop.call_later(seconds, _answer, future, True)
+        self._waiting[future] = seconds is None
+        try:
+            return await future
+        finally:
+            del self._waiting[future]
+            if timer is not None:
+                timer.cancel()
+
+    def wake(self) -> None:
+        """Let those go on who wait for a person's word."""
+        for future, is_for_word in self._waiting.items():
+            if is_for_word:
+                _answer(future, True)
+
+    def close(self) -> None:
+        """Send all away, and those who come from now on: the run stops."""
+        self._is_closed = True
+        for future in self._waiting:
+            _answer(future, False)
+
+    def open(self) -> None:
+        """Let tasks wait again."""
+        self._is_closed = False
+
+
+def _answer(future: asyncio.Future[bool], answer: bool) -> None:  # noqa: FBT001
+    if not future.done():
+        future.set_result(answer)
+
+
 def _ignore(_event: Event) -> None:
     """Drop a report: nobody listens outside an orchestrator."""
 
@@ -104,7 +148,7 @@ class AttemptContext:
     """The circumstances of one execution.
 
     `inputs` maps each dependency's id to its outcome, in the order the task names them. `draft` and `comment` are set
-    when a person rejected an earlier draft.
+    when a person rejected an earlier draft. `parking` is shared by all executions of a project.
     """
 
     run_id: str = ""
@@ -115,6 +159,7 @@ class AttemptContext:
     comment: str = ""
     report: Reporter = _ignore
     purse: Purse | None = None
+    parking: Parking = field(default_factory=Parking)
 
 
 current: ContextVar[AttemptContext] = ContextVar("orchestration_attempt", default=AttemptContext())  # noqa: B039 -- frozen

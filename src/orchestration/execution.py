@@ -97,6 +97,11 @@ class Execution:
         return self.context.attempt + self.attempts - 1
 
     @property
+    def is_handed_over(self) -> bool:
+        """Whether another agent is at it than the one it began with."""
+        return bool(self._left)
+
+    @property
     def leave_on(self) -> frozenset[FailureKind]:
         """The kinds of failure after which someone takes over."""
         kinds = [successor.on for successor in self.chain[self._position :]]
@@ -147,6 +152,9 @@ class Execution:
     def hand_over(self, position: int) -> None:
         """Let the successor at this place in the chain take over."""
         self._left.append(self.agent.name)
+        if "model" in self.task.metadata:  # it names one of the first agent's provider
+            metadata = {name: value for name, value in self.task.metadata.items() if name != "model"}
+            self.task = replace(self.task, metadata=metadata)
         self.agent, self.mode = self.chain[position].agent, self.chain[position].mode
         self._position = position + 1
         self._tries, self._parked, self._parked_at_s, self._is_again = 0, 0, None, False

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import random
 import traceback
+import weakref
 from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
@@ -20,7 +21,13 @@ from orchestration.agent_registry import LLM_TYPES, AgentType
 from orchestration.answer import form_of
 from orchestration.attempt import Deadline, Outcome, Work, current
 from orchestration.clock import now
-from orchestration.errors import AttemptError, OrchestrationError, ProviderUnavailableError, UnknownAgentError
+from orchestration.errors import (
+    AttemptError,
+    OrchestrationError,
+    ProviderUnavailableError,
+    RunStopError,
+    UnknownAgentError,
+)
 from orchestration.events import TaskParked, TaskRetrying
 from orchestration.execution import Execution, Step, Successor, storable
 from orchestration.redact import known_secrets, redact
@@ -32,7 +39,7 @@ from orchestration.runners.script import STANDIN_SCRIPTS, ScriptRunner, is_file
 from orchestration.task import ExecutionResult, ExecutionStatus, FailureKind, check_mode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from types import TracebackType
 
     from orchestration.agent_registry import AgentConfig, AgentRegistry
@@ -94,6 +101,7 @@ class TaskExecutor:
         self._limits = limits
         self._script = ScriptRunner(scripts_dir, self._root)
         self._person = PersonRunner()
+        self._guests = _Guests()
         self._prefaces = Prefaces(self._root)
         self._runners: dict[AgentType, Runner] = {
             AgentType.SCRIPT: self._script,
@@ -194,8 +202,10 @@ class TaskExecutor:
             if step.successor is not None:
                 execution.hand_over(step.successor)
                 text = await self._prompt(execution)
-            said = prompt.with_correction(text, str(failure)) if failure.kind is FailureKind.BAD_OUTPUT else text
-            await _wait(execution, step)
+                said = text
+            if failure.kind is FailureKind.BAD_OUTPUT:
+                said = prompt.with_correction(text, str(failure))
+            await _wait(execution, step, failure)
         return await self._person.run(self._work(execution, execution.context, text))
 
     def _next_step(self, execution: Execution, work: Work, failure: AttemptError) -> Step | None:
@@ -286,8 +296,9 @@ class TaskExecutor:
     async def _attempt(self, work: Work, form: AnswerForm | None, execution: Execution) -> Outcome:
         """Have the worker do it once; whatever goes wrong leaves as an `AttemptError`."""
         runner = self._runners.get(work.agent.agent_type)
+        do = self._ask_model if runner is None else runner.run
         try:
-            outcome = await (self._ask_model(work) if runner is None else runner.run(work))
+            outcome = await (self._guests.run(do, work) if execution.is_handed_over else do(work))
         except OrchestrationError:
             raise
         except asyncio.CancelledError:
@@ -327,24 +338,55 @@ class TaskExecutor:
         return replace(outcome, metadata={**outcome.metadata, "fallback_reason": reason})
 
 
+class _Guests:
+    """Places for tasks that are handed over: an agent does as many of them at once as it may do of its own.
+
+    Those of its own are counted by whoever starts them, which cannot know who will take over.
+    """
+
+    def __init__(self) -> None:
+        self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
+        self._places: dict[str, asyncio.Semaphore] = {}
+
+    async def run(self, do: Callable[[Work], Awaitable[Outcome]], work: Work) -> Outcome:
+        """Do the work when there is a place for it; the task's own time stands still until then."""
+        limit = work.agent.concurrency_limit
+        if limit is None:
+            return await do(work)
+        loop = asyncio.get_running_loop()
+        if self._loop is None or self._loop() is not loop:  # who waited in an earlier loop is gone with it
+            self._loop, self._places = weakref.ref(loop), {}
+        places = self._places.setdefault(work.agent.name, asyncio.Semaphore(limit))
+        with work.deadline.held():
+            await places.acquire()
+        try:
+            return await do(work)
+        finally:
+            places.release()
+
+
 def _is_cancelled() -> bool:
     """Say whether someone cancelled this very task; a CancelledError can also leak out of a worker's own affairs."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
 
 
-async def _wait(execution: Execution, step: Step) -> None:
-    """Let the time pass that a step asks for; a parked task's own time stands still meanwhile."""
+async def _wait(execution: Execution, step: Step, failure: AttemptError) -> None:
+    """Let the time pass that a step asks for; a parked task's own time stands still meanwhile.
+
+    Raises:
+        RunStopError: if the run is being stopped, which has no time for parked tasks.
+
+    """
     if step.is_paced:
         return
     if not step.is_parked:
         await asyncio.sleep(step.delay_s)
         return
     with execution.deadline.held():
-        if step.is_for_budget and execution.context.purse is not None:
-            await execution.context.purse.changed()
-        else:
-            await asyncio.sleep(step.delay_s)
+        has_time = await execution.context.parking.wait(None if step.is_for_budget else step.delay_s)
+    if not has_time:
+        raise RunStopError(f"task {execution.task.task_id!r} was parked: {failure}", kind=failure.kind) from failure
 
 
 def _report_step(execution: Execution, step: Step, failure: AttemptError) -> None:

@@ -156,6 +156,7 @@ class ProjectOrchestrator:
     @budgets.setter
     def budgets(self, budgets: Budgets) -> None:
         self._purse.change(budgets)
+        self._task_run.parking.wake()
 
     # -- recording by hand ---------------------------------------------------------------------------------------
 

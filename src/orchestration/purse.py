@@ -45,7 +45,6 @@ class JournalPurse:
         self._budgets = budgets or Budgets()
         self._numbers = count(1)
         self._line: dict[_Waiter, None] = {}  # in the order they came
-        self._watchers: set[asyncio.Future[None]] = set()
         journal.subscribe(self._on_fact)
 
     @property
@@ -61,9 +60,6 @@ class JournalPurse:
     def change(self, budgets: Budgets) -> None:
         """Put other budgets in force, also for those who wait; calls under way that needed no leave are not in them."""
         self._budgets = budgets
-        for watcher in self._watchers:
-            if not watcher.done():
-                watcher.set_result(None)
         self._serve()
 
     def tags_of(self, task_id: str) -> tuple[str, ...]:
@@ -105,15 +101,6 @@ class JournalPurse:
     def release(self, call_id: str) -> None:
         """Give back what was set aside for a call that was not made, or not charged."""
         self._journal.record(ev.CallReleased(at=now(), call_id=call_id))
-
-    async def changed(self) -> None:
-        """Return when a person has changed the budgets."""
-        watcher: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._watchers.add(watcher)
-        try:
-            await watcher
-        finally:
-            self._watchers.discard(watcher)
 
     async def _turn_of(self, waiter: _Waiter) -> str:
         try:

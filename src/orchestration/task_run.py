@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from orchestration import events as ev
-from orchestration.attempt import AttemptContext, TaskInput, current
+from orchestration.attempt import AttemptContext, Parking, TaskInput, current
 from orchestration.errors import DependencyError, InvalidTaskError, RunStopError, StoreError
 from orchestration.journal import now
 from orchestration.task import AgentTask, ExecutionResult, ExecutionStatus, FailureKind, TaskStatus
@@ -83,6 +83,7 @@ class TaskRun:
         self._outputs = outputs
         self._variables = dict(variables or {})
         self._running: dict[str, _Execution] = {}
+        self.parking = Parking()
 
     async def run(self, task_id: str, agent: str | None = None) -> ExecutionResult:
         """Execute one task and return its outcome when that is durable.
@@ -254,6 +255,7 @@ class TaskRun:
             comment=known.comment,
             report=self._report,
             purse=self._purse,
+            parking=self.parking,
         )
 
     def _report(self, event: ev.Event) -> None:

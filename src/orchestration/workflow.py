@@ -76,6 +76,7 @@ class Workflow:
 
         """
         unsubscribe = self._journal.subscribe(self._on_fact)
+        self._task_run.parking.open()
         try:
             async with asyncio.TaskGroup() as self._group:
                 self._start_ready()
@@ -85,12 +86,14 @@ class Workflow:
         finally:
             unsubscribe()
             self._group = None
+            self._task_run.parking.open()
             self._journal.reschedule()
         return self._status(self._journal.state)
 
     def drain(self) -> None:
-        """Start nothing more; what runs may finish."""
+        """Start nothing more; what runs may finish, what is parked is pending again."""
         self._is_stopping = True
+        self._task_run.parking.close()
 
     def cancel(self) -> None:
         """Start nothing more; stopping what runs is the caller's part."""
@@ -108,7 +111,7 @@ class Workflow:
 
     def _on_fact(self, event: ev.Event, _state: RunState) -> None:
         if isinstance(event, ev.TaskInterrupted) and event.reason:
-            self._is_stopping = True  # before it is looked for what can start: that task could, and would stop again
+            self.drain()  # before it is looked for what can start: that task could, and would stop again
         if not isinstance(event, _FREES_NOTHING):
             self._start_ready()
 
