@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from llm_abstractions.base_llm import BaseLlm
 from llm_abstractions.factory import LlmFactory
+from llm_abstractions.request import parse_request
 from orchestration.testing.server import Request, SimulatedServer
 
 if TYPE_CHECKING:
@@ -34,13 +35,14 @@ class SimulatedLlm(BaseLlm):
 
     async def generate_content_async(self, messages: Sequence[Message], **options: object) -> Completion:
         """Return the server's answer to all the messages' text."""
-        max_tokens, timeout_s = options.get("max_tokens"), options.get("timeout_s")
+        asked = parse_request(messages, options)
         return await self.server.handle(
             Request(
                 model=self.model,
                 prompt="\n\n".join(message["content"] for message in messages),
-                max_tokens=max_tokens if isinstance(max_tokens, int) else None,
-                timeout_s=timeout_s if isinstance(timeout_s, int | float) else None,
+                max_tokens=asked.options.max_tokens,
+                timeout_s=asked.options.timeout_s,
+                on_start=asked.options.on_start,
             )
         )
 

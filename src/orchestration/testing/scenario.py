@@ -5,17 +5,21 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from llm_abstractions.lane import LaneLimits
 from orchestration.agent_registry import FALLBACK_KINDS, AgentConfig, AgentType, Fallback
 from orchestration.budget import Budget, Budgets
+from orchestration.project_file import resolve_variables
 from orchestration.retry import RetryPolicy
 from orchestration.task import AgentTask, FailureKind, TaskPriority
 from orchestration.testing.server import SimulatedServer, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from orchestration.project_file import LaneCeilings, ProjectFile
 
 __all__ = ["Order", "Scenario", "Verb", "random_scenario"]
 
@@ -39,8 +43,8 @@ class Scenario:
     `disk_full_at`: the fact that cannot be written, in the first process. `commit_s` is how long a write takes.
     A person answers each task that waits within `answer_s`, rejects a draft with a chance of `rejects`, multiplies
     used-up budgets by `raise_factor`, `raises` times, and starts up to `runs` more runs as long as there is something
-    left to do.
-    `is_shuffled`: what is ready together runs in an order of the seed's choice.
+    left to do. `is_shuffled`: what is ready together runs in an order of the seed's choice. `root` is the folder in
+    which functions and templates are found.
     """
 
     tasks: Sequence[AgentTask]
@@ -60,6 +64,38 @@ class Scenario:
     raise_factor: Decimal = Decimal("1.5")
     runs: int = 3
     is_shuffled: bool = False
+    default_agent: str | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    root: Path | None = None
+
+    @classmethod
+    def of(cls, project: ProjectFile, **more: Any) -> Scenario:
+        """Return the scenario of a project file; `more` are further fields, the servers above all.
+
+        Nothing is written to the project's folder; functions and templates are found there.
+        """
+        known = {
+            "tasks": project.tasks,
+            "agents": project.agents,
+            "limits": {name: _lane_limits(ceilings) for name, ceilings in project.limits.items()},
+            "budgets": project.budgets or None,
+            "retry": project.retry,
+            "max_concurrent": project.max_concurrent,
+            "default_agent": project.default_agent,
+            "variables": resolve_variables(project, more.pop("variables", {})),
+            "root": project.root,
+        }
+        return cls(**(known | more))
+
+
+def _lane_limits(ceilings: LaneCeilings) -> LaneLimits:
+    return LaneLimits(
+        requests_per_minute=ceilings.rpm,
+        tokens_per_minute=ceilings.tpm,
+        input_tokens_per_minute=ceilings.input_tpm,
+        output_tokens_per_minute=ceilings.output_tpm,
+        concurrency=ceilings.concurrency,
+    )
 
 
 # The types, with a model each whose price is listed; the last one's is not, and the local one's is nothing.

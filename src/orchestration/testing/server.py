@@ -59,12 +59,13 @@ class Trouble:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What arrives at a server."""
+    """What arrives at a server; `on_start` is the client's, to be told when the answer begins."""
 
     model: str
     prompt: str
     max_tokens: int | None = None
     timeout_s: float | None = None
+    on_start: Callable[[], object] | None = None
 
 
 @dataclass(kw_only=True)
@@ -160,7 +161,7 @@ class SimulatedServer:
 
     async def _work(self, call: ServerCall, now: float) -> Completion:
         usage = self._usage(call.request)
-        wait_s, latency_s = self._chance.uniform(*self.latency_s), usage.output_tokens / self.tokens_per_s
+        wait_s, writing_s = self._chance.uniform(*self.latency_s), usage.output_tokens / self.tokens_per_s
         trouble = self._trouble(now)
         if trouble is not None and trouble.kind not in _LATE:
             await asyncio.sleep(self.refuses_in_s)
@@ -170,7 +171,7 @@ class SimulatedServer:
         self._admit(call.request, usage, now)
         price = await cost_usd(self.agent_type.value, call.request.model, usage) or Decimal(0)
         try:
-            await self._write(call.request, wait_s + latency_s, trouble)
+            await self._write(call.request, wait_s, writing_s, trouble)
         except asyncio.CancelledError:
             self._bill(call, price)  # who hangs up still pays for what the server was asked to do
             raise
@@ -183,8 +184,9 @@ class SimulatedServer:
             raise self._error(FailureKind(trouble.kind), call.request, answer=completion)
         return completion
 
-    async def _write(self, request: Request, takes_s: float, trouble: Trouble | None) -> None:
+    async def _write(self, request: Request, wait_s: float, writing_s: float, trouble: Trouble | None) -> None:
         """Take the time an answer takes, if it comes to one."""
+        takes_s = wait_s + writing_s
         patience_s = request.timeout_s or _DEFAULT_TIMEOUT_S
         if trouble is not None and trouble.kind is FailureKind.CONNECTION:
             await asyncio.sleep(takes_s * self._chance.random())
@@ -192,7 +194,10 @@ class SimulatedServer:
         if takes_s > patience_s or (trouble is not None and trouble.kind is FailureKind.TIMEOUT):
             await asyncio.sleep(patience_s)
             raise self._error(FailureKind.TIMEOUT, request)
-        await asyncio.sleep(takes_s)
+        await asyncio.sleep(wait_s)
+        if request.on_start is not None:
+            request.on_start()
+        await asyncio.sleep(writing_s)
 
     def _usage(self, request: Request) -> Usage:
         output = self._chance.randint(*self.output_tokens)

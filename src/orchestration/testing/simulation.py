@@ -192,8 +192,21 @@ class _Play:
         scenario, registry, found = self._scenario, AgentRegistry(), self._facts()
         for agent in scenario.agents:
             registry.register_agent(agent)
-        executor = TaskExecutor(registry, limits=scenario.limits, retry=scenario.retry, rng=self._chance)
-        project = ProjectOrchestrator(registry=registry, executor=executor, store=store, budgets=self._person.budgets)
+        executor = TaskExecutor(
+            registry,
+            default_agent=scenario.default_agent,
+            root=scenario.root,
+            limits=scenario.limits,
+            retry=scenario.retry,
+            rng=self._chance,
+        )
+        project = ProjectOrchestrator(
+            registry=registry,
+            executor=executor,
+            store=store,
+            variables=scenario.variables,
+            budgets=self._person.budgets,
+        )
         async with executor, project:
             self._watch.attend(project, executor, store, found)
             project.subscribe(self._on_fact)

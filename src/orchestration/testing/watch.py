@@ -220,18 +220,10 @@ class Watch:
         if event.agent or event.kind not in _COUNTED:
             return
         life.tries[event.task_id, known.agent] += 1
-        most = max(self._attempts_of(life, known, name) for name in self._chain_of(life, known))
+        config = life.project.registry.get_agent(known.agent)
+        most = known.task.max_attempts or (config and config.max_attempts) or self._scenario.retry.max_attempts
         if life.tries[event.task_id, known.agent] >= most:
             self.refuse(f"{event.task_id} is tried more than {most} times by {known.agent}")
-
-    def _attempts_of(self, life: _Life, known: TaskState, agent: str) -> int:
-        config = life.project.registry.get_agent(agent)
-        return known.task.max_attempts or (config and config.max_attempts) or self._scenario.retry.max_attempts
-
-    def _chain_of(self, life: _Life, known: TaskState) -> list[str]:
-        """Return who may be at the task: an execution may begin with a fallback, which no fact tells."""
-        config = life.project.registry.get_agent(known.agent)
-        return [known.agent, *(fallback.agent for fallback in (config.successors if config else ()))]
 
     def _check_budgets(self, life: _Life, state: RunState) -> None:
         budgets = life.project.budgets
