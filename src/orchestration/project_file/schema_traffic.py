@@ -19,7 +19,7 @@ __all__ = [
 
 # A provider, its model family, and the account where there are several: "*", "anthropic", "openai/gpt-mini".
 # A model's first word may hold digits ("o4-mini"), the others are without: versions, sizes and dates are no family.
-LANE_PATTERN = r"^(\*|(anthropic|openai|gemini|local)(/[a-z][a-z0-9]*(-[a-z]+)*(@.+)?)?)$(?!\n)"
+LANE_PATTERN = r"^(\*|(anthropic|openai|gemini|local)(/(-?[a-z]+|[a-z0-9]+)(-[a-z]+)*(@.+)?)?)$(?!\n)"
 
 
 def limits() -> Schema:

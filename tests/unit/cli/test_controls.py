@@ -2,15 +2,20 @@
 
 from decimal import Decimal
 
+import click
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llm_abstractions.errors import QuotaError
 from llm_abstractions.lane import LaneLimits
-from llm_abstractions.lanes import Lanes
+from llm_abstractions.lanes import Lanes, family_of
 from llm_abstractions.rate_limits import Quota, RateLimits
 from llm_abstractions.types import Usage
 from orchestration import AgentTask, ProjectOrchestrator
+from orchestration.agent_registry import LLM_TYPES, AgentType
 from orchestration.budget import Budget, Budgets
+from orchestration.cli.amounts import lane_name
 from orchestration.cli.controls import Controls, lane_limits
 from orchestration.inbox import Request
 from orchestration.project_file import LaneCeilings
@@ -69,6 +74,24 @@ async def test_a_budget_in_money_leaves_the_one_in_tokens(controls):
     assert reply.message == "the project's budget is $2.50 from now on"
     assert (reply.facts["rows"][0]["usd"], reply.facts["rows"][0]["tokens"]) == ("2.50", 100)
     assert (await controls.answer(Request(command="budget"))).message == ""
+
+
+@given(st.sampled_from(AgentType), st.text() | st.from_regex(r"[a-z0-9@/.-]{1,20}", fullmatch=True))
+def test_every_lane_a_model_can_have_can_be_named(provider, model):
+    """What a project file and a command line take for a lane is what lanes are called."""
+    family = family_of(model)
+    name = f"{provider}/{family}" if family else provider.value
+    if provider in LLM_TYPES:
+        assert lane_name(name) == name
+    else:
+        with pytest.raises(click.UsageError):
+            lane_name(name)
+
+
+@pytest.mark.parametrize("name", ["openai/", "openai/gpt-5", "openai/GPT", "openai/gpt\n", "*/gpt", "/gpt", ""])
+def test_what_no_lane_is_called_is_refused(name):
+    with pytest.raises(click.UsageError, match="is no lane"):
+        lane_name(name)
 
 
 def test_every_ceiling_of_a_file_is_one_of_a_lane():
