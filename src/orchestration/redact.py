@@ -27,7 +27,9 @@ def known_secrets(variables: Iterable[str | None] = ()) -> tuple[str, ...]:
     The order matters: a secret that begins with another one must go as a whole.
     """
     names = {*KEY_VARIABLES, *filter(None, variables)}
-    values = {value for name in names if len(value := os.environ.get(name, "").strip()) >= _LENGTH_MIN}
+    # Asked before it is read: a variable that is not set costs an exception, and this is done for every task.
+    found = [os.environ[name].strip() for name in names if name in os.environ]
+    values = {value for value in found if len(value) >= _LENGTH_MIN}
     return tuple(sorted(values, key=lambda value: (-len(value), value))) if values else ()
 
 
