@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from orchestration.agent_registry import LLM_TYPES
+from orchestration.agent_registry import FALLBACK_KINDS, LLM_TYPES
 from orchestration.attempt import Deadline
 from orchestration.clock import now
 from orchestration.errors import FailureKind, RunStopError
 from orchestration.redact import redact
-from orchestration.retry import decide, later_s, park_s
+from orchestration.retry import PARKABLE, decide, later_s, park_s
 from orchestration.task import ExecutionResult, ExecutionStatus
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from orchestration.task import AgentTask
 
 __all__ = ["Execution", "Step", "Successor", "storable"]
+
+# So soon a parked task looks whether an earlier agent of its chain is well again; doubled each time.
+_CHAIN_AGAIN_S, _CHAIN_DOUBLINGS = 15.0, 5
+# What may have passed by then.
+_PASSING = frozenset({FailureKind.OVERLOADED})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,18 +82,20 @@ class Execution:
     attempts: int = 0
     preface: str = ""  # what the agent's prompts begin with
     spent: dict[str, Any] = field(default_factory=dict)  # `usage` and `cost_usd` of the attempts that failed
-    _tries: int = 0  # attempts of the present agent
+    _tries: Counter[str] = field(default_factory=Counter)  # attempts that count, by agent
     _position: int = 0  # in the chain: successors before it had their turn
     _parked: int = 0  # times in a row
     _parked_at_s: float | None = None  # when it was first parked, of these times
     _is_again: bool = False  # the next attempt has the number of the last, which was parked
     _left: list[str] = field(default_factory=list)  # agents that were given up on
+    _first: tuple[AgentConfig, str, AgentTask] | None = None  # who began, and how
+    _may_return: bool = True  # whether the reasons for handing over were such as pass
 
     def next_context(self) -> AttemptContext:
         """Count an attempt, unless the last one was parked, and return its circumstances."""
         if not self._is_again:
             self.attempts += 1
-            self._tries += 1
+            self._tries[self.agent.name] += 1
         self._is_again = False
         return self.context if self.attempts == 1 else replace(self.context, attempt=self.number)
 
@@ -99,18 +107,20 @@ class Execution:
     @property
     def is_handed_over(self) -> bool:
         """Whether another agent is at it than the one it began with."""
-        return bool(self._left)
+        return self._first is not None
 
     @property
     def leave_on(self) -> frozenset[FailureKind]:
-        """The kinds of failure after which someone takes over."""
+        """The kinds of failure after which someone takes over, now or after having been parked."""
+        if not self.chain:
+            return frozenset()
         kinds = [successor.on for successor in self.chain[self._position :]]
-        return frozenset().union(*kinds) if kinds else frozenset()
+        return (_PASSING if self._can_return else frozenset()).union(*kinds)
 
     @property
     def is_first_try(self) -> bool:
         """Whether the present agent tries for the first time."""
-        return self._tries <= 1 and self._parked == 0
+        return self._tries[self.agent.name] <= 1 and self._parked == 0
 
     def after(self, failure: AttemptError, *, now_s: float, jitter: float) -> Step | None:
         """Decide what follows a failure; None: it is final. `now_s` is the moment, by any one clock.
@@ -135,7 +145,8 @@ class Execution:
         if wait_s is not None:
             return self._park(failure, wait_s, now_s)
         self._parked, self._parked_at_s = 0, None
-        delay_s = decide(failure.kind, self._tries, self._limits(), retry_after_s=failure.retry_after_s, jitter=jitter)
+        tries = self._tries[self.agent.name]
+        delay_s = decide(failure.kind, tries, self._limits(), retry_after_s=failure.retry_after_s, jitter=jitter)
         return None if delay_s is None else Step(delay_s=delay_s)
 
     def later(self, step: Step, *, jitter: float) -> Step:
@@ -149,15 +160,30 @@ class Execution:
                 return position
         return None
 
-    def hand_over(self, position: int) -> None:
-        """Let the successor at this place in the chain take over."""
+    def hand_over(self, position: int, kind: FailureKind) -> None:
+        """Let the successor at this place in the chain take over, after a failure of this kind."""
+        if self._first is None:
+            self._first = self.agent, self.mode, self.task
+        if kind in PARKABLE and self._tries[self.agent.name]:
+            self._tries[self.agent.name] -= 1  # as if it had been parked
+        self._may_return = self._may_return and kind in FALLBACK_KINDS
         self._left.append(self.agent.name)
         if "model" in self.task.metadata:  # it names one of the first agent's provider
             metadata = {name: value for name, value in self.task.metadata.items() if name != "model"}
             self.task = replace(self.task, metadata=metadata)
         self.agent, self.mode = self.chain[position].agent, self.chain[position].mode
         self._position = position + 1
-        self._tries, self._parked, self._parked_at_s, self._is_again = 0, 0, None, False
+        self._is_again = False
+
+    def start_over(self) -> None:
+        """Begin with the first agent again: what the chain was gone through for may be over by now."""
+        if self._first is None or not self._may_return:
+            return
+        self.agent, self.mode, self.task = self._first
+        self._first = None
+        self._position = 0
+        self._is_again = False
+        self._left.clear()
 
     def book(self, details: Mapping[str, Any]) -> None:
         """Add what a failed attempt used."""
@@ -176,6 +202,10 @@ class Execution:
         facts = {**failure.details, **self.spent, "failure_kind": failure.kind.value}
         return self._result(ExecutionStatus.FAILED, facts, error=str(failure))
 
+    @property
+    def _can_return(self) -> bool:
+        return self._first is not None and self._may_return
+
     def _without_budget(self, failure: AttemptError) -> Step:
         purse = self.context.purse
         if purse is not None and purse.on_limit == "wait":
@@ -188,6 +218,8 @@ class Execution:
         is_paced = failure.kind is FailureKind.RATE_LIMIT and self.agent.agent_type in LLM_TYPES
         if not self.policy.park and not is_paced:
             raise RunStopError(f"task {self.task.task_id!r} would be parked: {failure}", kind=failure.kind) from failure
+        if self._can_return and not is_paced:
+            wait_s = min(wait_s, _CHAIN_AGAIN_S * 2.0 ** min(self._parked, _CHAIN_DOUBLINGS))
         self._parked += 1
         if self._parked_at_s is None:
             self._parked_at_s = now_s

@@ -184,7 +184,7 @@ class TaskExecutor:
 
     async def _run(self, execution: Execution) -> Outcome:
         """Return what the worker made, after as many attempts as it takes and the policy allows."""
-        self._pass_over_closed(execution)
+        self._choose_agent(execution)
         text = await self._prompt(execution)
         form = await form_of(execution.task)
         said = text
@@ -200,12 +200,14 @@ class TaskExecutor:
                 raise failure
             _report_step(execution, step, failure)
             if step.successor is not None:
-                execution.hand_over(step.successor)
-                text = await self._prompt(execution)
-                said = text
+                execution.hand_over(step.successor, failure.kind)
+                said = text = await self._prompt(execution)
             if failure.kind is FailureKind.BAD_OUTPUT:
                 said = prompt.with_correction(text, str(failure))
             await _wait(execution, step, failure)
+            if step.is_parked and not step.is_paced and execution.is_handed_over:
+                self._choose_agent(execution, failure.kind)
+                said = text = await self._prompt(execution)
         return await self._person.run(self._work(execution, execution.context, text))
 
     def _next_step(self, execution: Execution, work: Work, failure: AttemptError) -> Step | None:
@@ -223,17 +225,23 @@ class TaskExecutor:
         except ProviderUnavailableError:  # its script stands in
             return True
 
-    def _pass_over_closed(self, execution: Execution) -> None:
-        """Begin with the first agent of the chain whose provider takes calls now; with the first if none does."""
-        kind = self._closed_by(execution, execution.agent) if execution.chain else None
-        if kind is None:
-            return
-        for position, successor in enumerate(execution.chain):
-            if kind in successor.on and self._closed_by(execution, successor.agent) is None:
-                why = f"agent {execution.agent.name!r}: its provider takes no calls now"
-                _report_step(execution, Step(successor=position), AttemptError(why, kind=kind))
-                execution.hand_over(position)
-                return
+    def _choose_agent(self, execution: Execution, kind: FailureKind | None = None) -> None:
+        """Go on with the first agent of the chain whose provider takes calls now; with the first if none does.
+
+        `kind` is the failure that the task was parked for, if it was.
+        """
+        before = execution.agent
+        execution.start_over()
+        closed_by = self._closed_by(execution, execution.agent) if execution.chain else None
+        if closed_by is not None:
+            for position, successor in enumerate(execution.chain):
+                if closed_by in successor.on and self._closed_by(execution, successor.agent) is None:
+                    execution.hand_over(position, closed_by)
+                    break
+        reason = closed_by or kind
+        if execution.agent is not before and reason is not None:
+            why = f"agent {before.name!r} cannot go on now; {execution.agent.name!r} takes calls"
+            _report_retry(execution, AttemptError(why, kind=reason), agent=execution.agent.name)
 
     def _closed_by(self, execution: Execution, agent: AgentConfig) -> FailureKind | None:
         if agent.agent_type not in LLM_TYPES:
@@ -391,22 +399,32 @@ async def _wait(execution: Execution, step: Step, failure: AttemptError) -> None
 
 def _report_step(execution: Execution, step: Step, failure: AttemptError) -> None:
     """Tell what follows a failure, before it is done."""
-    at, task_id = now(), execution.task.task_id
-    error = redact(storable(str(failure)), execution.secrets)
-    if step.is_parked:
-        until = None if step.is_for_budget else at + timedelta(seconds=step.delay_s)
-        execution.context.report(TaskParked(at=at, task_id=task_id, kind=failure.kind, reason=error, until=until))
+    if not step.is_parked:
+        agent = "" if step.successor is None else execution.chain[step.successor].agent.name
+        _report_retry(execution, failure, delay_s=step.delay_s, agent=agent)
         return
-    successor = "" if step.successor is None else execution.chain[step.successor].agent.name
+    at = now()
+    execution.context.report(
+        TaskParked(
+            at=at,
+            task_id=execution.task.task_id,
+            kind=failure.kind,
+            reason=redact(storable(str(failure)), execution.secrets),
+            until=None if step.is_for_budget else at + timedelta(seconds=step.delay_s),
+        )
+    )
+
+
+def _report_retry(execution: Execution, failure: AttemptError, *, delay_s: float = 0.0, agent: str = "") -> None:
     execution.context.report(
         TaskRetrying(
-            at=at,
-            task_id=task_id,
+            at=now(),
+            task_id=execution.task.task_id,
             attempt=execution.number + 1,
             kind=failure.kind,
-            error=error,
-            delay_s=step.delay_s,
-            agent=successor,
+            error=redact(storable(str(failure)), execution.secrets),
+            delay_s=delay_s,
+            agent=agent,
         )
     )
 

@@ -47,7 +47,7 @@ def story(known, *failures, now_s=0.0):
         known.next_context()
         step = known.after(fails(kind, *more), now_s=now_s, jitter=0)
         if step is not None and step.successor is not None:
-            known.hand_over(step.successor)
+            known.hand_over(step.successor, K(kind))
         steps.append(step)
     return steps
 
@@ -170,6 +170,35 @@ def test_a_successor_takes_over_only_after_its_kinds_and_the_chain_goes_one_way(
     ]
 
 
+def test_a_parked_task_of_a_chain_looks_soon_whether_an_earlier_agent_is_well_again():
+    known = execution(successor("gpt"))
+    assert story(known, ["overloaded"], ("quota", 900), ("quota", 900), ("quota", 900)) == [
+        Step(successor=0),
+        *(Step(delay_s=delay_s, is_parked=True) for delay_s in (15, 30, 60)),
+    ]
+    known.start_over()
+    assert (known.agent, known.is_handed_over, known.is_first_try) == (AGENT, False, False)
+    assert story(known, ["timeout"], ("quota", 900)) == [Step(successor=0), Step(delay_s=120, is_parked=True)]
+    assert story(known, ("quota", 900), now_s=1_001) == [None]
+
+
+def test_attempts_are_not_given_anew_by_starting_over():
+    known = execution(successor("gpt", {"overloaded"}))
+    story(known, ["timeout"], ["timeout"], ["overloaded"], ("overloaded", 1))
+    known.start_over()
+    assert story(known, ["timeout"]) == [None]
+
+
+def test_there_is_no_way_back_to_an_agent_that_the_task_itself_was_too_much_for():
+    known = execution(successor("large", {"context_length"}))
+    assert story(known, ["context_length"], ("overloaded", 600)) == [
+        Step(successor=0),
+        Step(delay_s=600, is_parked=True),
+    ]
+    known.start_over()
+    assert known.agent.name == "large"
+
+
 def test_the_budget_s_cheaper_model_is_the_next_of_the_chain():
     known = execution(successor("small"), on_limit="stop")
     assert story(known, ["budget"]) == [Step(successor=0)]
@@ -203,7 +232,8 @@ def test_there_is_no_use_in_waiting_for_what_someone_else_can_do():
     story(known, ["quota"])
     assert known.leave_on == {K.OVERLOADED}
     story(known, ["overloaded"])
-    assert known.leave_on == frozenset()
+    assert known.leave_on == {K.OVERLOADED}  # after having been parked, the first may be well again
+    assert execution().leave_on == frozenset()
 
 
 def test_a_first_try_is_one_that_nothing_was_tried_before():
@@ -214,7 +244,7 @@ def test_a_first_try_is_one_that_nothing_was_tried_before():
         tries.append(known.is_first_try)
         story_step = known.after(fails(kind, after), now_s=0, jitter=0)
         if story_step.successor is not None:
-            known.hand_over(story_step.successor)
+            known.hand_over(story_step.successor, K(kind))
     known.next_context()
     assert tries == [True, False, False]
     assert known.is_first_try
