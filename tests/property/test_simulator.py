@@ -19,7 +19,7 @@ from orchestration import (
 )
 from orchestration.testing import Order, Scenario, SimulatedServer, Trouble, play, simulate
 
-STORIES, AT_ONCE = 5_000, 50
+STORIES, AT_ONCE = 3_000, 50
 
 
 @pytest.mark.parametrize("first", range(0, STORIES, AT_ONCE))

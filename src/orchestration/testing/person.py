@@ -52,7 +52,8 @@ class Person:
     def attend(self, project: ProjectOrchestrator, executor: TaskExecutor) -> None:
         """Begin with one life of the process."""
         self._project, self._executor = project, executor
-        self._asked, self._answered, self._is_looking = set(), asyncio.Event(), False
+        self._asked, self._answered = set(), asyncio.Event()
+        self._failed, self._is_looking = None, False
         loop = asyncio.get_running_loop()
         for order in self._scenario.orders:
             if order.at_s > loop.time():
