@@ -25,6 +25,7 @@ MEASURES = {
     "startup": "benchmarks.startup",
     "kill": "benchmarks.kill",
     "store": "benchmarks.store",
+    "lanes": "benchmarks.lanes",
     "traffic": "benchmarks.traffic",
 }
 ROOT = Path(__file__).parent.parent

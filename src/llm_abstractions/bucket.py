@@ -8,14 +8,14 @@ __all__ = ["Bucket"]
 _SCALE_MIN, _SCALE_MAX = 0.1, 20.0
 _SCALE_WEIGHT = 0.3
 # To arrive a moment too early costs a refusal; to arrive this much later costs nothing to speak of.
-_MARGIN, _EARLY_S = 1.02, 0.02
+_MARGIN, _EARLY_S = 1.02, 0.05
 
 
 class Bucket:
     """So much per minute: the rate is also the size, and it starts full, as the providers' own buckets do.
 
     `is_estimated` is false for requests, which both sides count alike. A bucket that follows a provider's headers
-    (`learn`) takes over its level, and finds out by what factor the provider counts differently from our estimates.
+    (`learn`) keeps to its level, and finds out by what factor the provider counts differently from our estimates.
     """
 
     __slots__ = ("_at", "_heard", "_is_estimated", "_level", "_scale", "per_minute")
@@ -59,20 +59,24 @@ class Bucket:
         self.per_minute = per_minute
 
     def learn(self, quota: Quota, *, sent_at: float, before: float, since: float, now: float) -> None:
-        """Take over what a provider says was left when it counted a call that was sent at `sent_at`.
+        """Correct the level by what a provider says was left when it counted a call that was sent at `sent_at`.
 
         `before` is all that was ever taken when that call was sent, with it, `since` all that is taken now, both in our
-        estimates. What was sent later is not in the provider's number yet, what has refilled since is not either; both
-        are added here. Answers that come out of order say nothing new.
+        estimates: what was sent later is not in the provider's number yet. When it counted nobody knows, at the latest
+        just now, at the earliest on sending, and as much may have refilled since. Our own level is moved into that
+        range, no further: where many calls wait to be sent, the earliest moment promises too much. Answers that come
+        out of order say nothing new.
         """
         if quota.limit and quota.limit != self.per_minute:
             self.change(quota.limit, now)
         if quota.remaining is None or (self._heard is not None and sent_at <= self._heard[0]):
             return
         self._learn_scale(quota.remaining, sent_at, before)
+        own = self.level(now) if self._heard is not None else self.per_minute - since * self._scale
         self._heard = (sent_at, before, quota.remaining)
-        refilled = min(self.per_minute, quota.remaining + (now - sent_at) * self.per_minute / 60)
-        self._level = refilled - (since - before) * self._scale
+        least = quota.remaining - (since - before) * self._scale
+        most = least + min(self.per_minute - quota.remaining, (now - sent_at) * self.per_minute / 60)
+        self._level = min(max(own, least), most)
         self._at = now
 
     def _learn_scale(self, remaining: float, sent_at: float, taken: float) -> None:
