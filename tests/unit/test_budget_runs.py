@@ -1,12 +1,14 @@
 """Projects with budgets, quotas and outages: how their runs end, and how they go on."""
 
 import asyncio
+import contextlib
 from decimal import Decimal
 from unittest.mock import patch
 
 import pytest
 
-from llm_abstractions.errors import OverloadedError, QuotaError
+from llm_abstractions.errors import OverloadedError, QuotaError, RateLimitError
+from llm_abstractions.lane import LaneLimits
 from llm_abstractions.testing import Reply, ScriptedLlm
 from llm_abstractions.types import Usage
 from orchestration import events as ev
@@ -19,6 +21,7 @@ from orchestration.retry import RetryPolicy
 from orchestration.run_state import fold
 from orchestration.store.memory import MemoryStore
 from orchestration.task import AgentTask, FailureKind, TaskStatus
+from orchestration.testing.virtual_loop import run
 
 pytestmark = pytest.mark.looptime
 
@@ -281,3 +284,38 @@ async def test_one_task_executed_by_hand_says_that_the_budget_does_not_hold_it(w
         assert project.get_task("a").status is TaskStatus.PENDING
         project.budgets = Budgets()
         assert (await project.execute_task("a")).output == "done"
+
+
+def test_at_whichever_step_a_run_is_cancelled_no_permit_and_no_reservation_leaks(world):
+    """Two calls at once at most, a budget that holds two, a rate limit, an overload and a fallback: then cancel."""
+    loop_steps, ended = 0, False
+    while not ended:
+        loop_steps += 1
+        world.store, world.registry, world.facts = MemoryStore(), AgentRegistry(), []
+        replies = [answer(50), RateLimitError("slow"), OverloadedError("busy"), answer(50), *[answer(100)] * 9]
+        world.agent("claude", AgentType.ANTHROPIC_CLAUDE, replies, model=MODEL, fallback=("gpt",))
+        world.agent("gpt", AgentType.OPENAI_GPT, answer(), model="gpt-4o-mini")
+        ended = run(_cancelled_after(world, loop_steps), seed=loop_steps)
+    assert loop_steps > 40
+
+
+async def _cancelled_after(world, steps):
+    limits = {"anthropic": LaneLimits(concurrency=2)}
+    executor = TaskExecutor(world.registry, limits=limits)
+    budgets = Budgets(agents={"claude": usd("0.009")}, on_limit="wait")
+    async with executor, ProjectOrchestrator(executor=executor, store=world.store, budgets=budgets) as project:
+        for task in tasks(*"abcd"):
+            project.add_task(task)
+        running = asyncio.create_task(project.execute_workflow())
+        for step in range(steps):
+            await asyncio.sleep(0 if step % 10 else 0.1)
+        ended = running.done()
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        assert list(project.state.ledger.reservations) == []
+        assert [lane.name for lane in executor.lanes.status() if lane.under_way or lane.waiting] == []
+        assert project.state.ledger.account("agent:claude").spend.cost_usd <= Decimal("0.009")
+        assert project._task_run.parking._waiting == {}
+        assert project._purse._line == {}
+    return ended

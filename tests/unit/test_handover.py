@@ -207,6 +207,16 @@ async def test_retries_beyond_the_lane_s_budget_come_later_but_do_come(agent, ma
     assert delays[10] >= 300
 
 
+async def test_what_has_no_lane_is_tried_again_by_the_policy_alone(agent, make, tmp_path):
+    (tmp_path / "flaky_steps.py").write_text(
+        "from orchestration import AttemptError, FailureKind\n"
+        "def step(work):\n    raise AttemptError('cut', kind=FailureKind.CONNECTION)\n"
+    )
+    agent("f", kind=AgentType.PYTHON, function="flaky_steps:step")
+    result = await make().execute(task("f"))
+    assert (result.failure_kind, result.metadata["attempts"]) == (FailureKind.CONNECTION, 3)
+
+
 async def test_a_breaker_of_the_lane_ends_tasks_at_once_with_its_kind(agent, make, models):
     agent("claude")
     llm = models.say("claude", AuthError("bad key"))
@@ -357,6 +367,29 @@ async def test_who_waits_in_a_lane_s_line_is_handed_over_when_an_outage_begins(a
     assert [result.agent for result in results] == ["gpt"] * 20
     assert len(claude.calls) <= 3  # the third may have gone out between the two failures that make an outage
     assert clock() <= 4
+
+
+async def test_a_provider_that_is_not_there_is_told_by_the_attempt_itself(agent, make, models, monkeypatch):
+    agent("claude", Fallback(agent="cat", on={"unavailable"}))
+    agent("cat", kind=AgentType.CLI, command=("cat",))
+
+    def get_provider(*_args, **_options):
+        raise RuntimeError("ANTHROPIC_API_KEY is not set")
+
+    monkeypatch.setattr(models, "get_provider", get_provider)
+    with patch("llm_abstractions.factory.LlmFactory.get_provider", get_provider):
+        result = await make().execute(task())
+    assert (result.status, result.agent) == (ExecutionStatus.SUCCESS, "cat")
+
+
+async def test_someone_without_a_lane_takes_over_while_the_first_one_s_is_closed(agent, make, models):
+    agent("claude", "cat")
+    agent("cat", kind=AgentType.CLI, command=("cat",))
+    claude = models.say("claude", QuotaError("gone"))
+    executor = make()
+    results = [await executor.execute(task(task_id=f"t{n}")) for n in range(2)]
+    assert [result.agent for result in results] == ["cat", "cat"]
+    assert len(claude.calls) == 1
 
 
 async def test_a_lane_that_is_closed_for_another_reason_than_the_chain_s_is_waited_for(agent, make, models):

@@ -1,6 +1,7 @@
 """The runner for models: what it asks of the factory and of a provider, and what it makes of their answers."""
 
 import asyncio
+import socket
 from decimal import Decimal
 from unittest.mock import AsyncMock, MagicMock, patch
 
@@ -273,6 +274,28 @@ def provider_of_our_own():
             return f"{self.model} says: {messages[-1]['content']}"
 
     return Echo
+
+
+async def test_a_server_that_is_not_there_has_not_charged_for_the_call(runner, make_work, reports, monkeypatch):
+    """Through the real SDK: under a budget, a wrong address must not use it up."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    released = []
+
+    class Purse:
+        tags_of = staticmethod(lambda _task: ())
+        applies_to = staticmethod(lambda _task, _agent: True)
+        release = staticmethod(released.append)
+
+        async def reserve(self, *_):
+            return "c1"
+
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}/v1"
+        work = make_work(AgentType.OPENAI_GPT, model="m", base_url=address, context={"purse": Purse()})
+        error = await failure(runner, work)
+
+    assert (error.kind, released, reports) == (FailureKind.CONNECTION, ["c1"], [])
 
 
 async def test_closing_twice_is_fine():
