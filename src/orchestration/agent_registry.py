@@ -8,12 +8,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping  # noqa: TC003 -- msgspec reads the annotations at run time
 from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
 from orchestration.errors import DuplicateError, FailureKind, InvalidTaskError, UnknownAgentError
 from orchestration.task import check_mode, check_name, is_count, is_duration, is_inner_path, max_age_s
+from orchestration.task_options import WORKSPACES, WorkspaceKind
 
-__all__ = ["FALLBACK_KINDS", "LLM_TYPES", "AgentConfig", "AgentRegistry", "AgentType", "Fallback"]
+__all__ = [
+    "FALLBACK_KINDS",
+    "LLM_TYPES",
+    "PERMISSIONS",
+    "AgentConfig",
+    "AgentRegistry",
+    "AgentType",
+    "Fallback",
+    "Permissions",
+    "Tool",
+]
 
 
 class AgentType(StrEnum):
@@ -41,6 +52,19 @@ LLM_TYPES = frozenset(
 # Kinds that load this machine's processor have a limit of their own unless the agent names one.
 _DEFAULT_CONCURRENCY = {AgentType.LOCAL: 4, AgentType.SCRIPT: 8, AgentType.CLI: 4}
 
+
+class Tool(StrEnum):
+    """The coding agents on the command line that are known by name."""
+
+    CLAUDE = "claude"
+    CODEX = "codex"
+    GEMINI = "gemini"
+    OPENCODE = "opencode"
+    AIDER = "aider"
+
+
+Permissions = Literal["read-only", "edit", "full"]
+PERMISSIONS: tuple[str, ...] = get_args(Permissions)
 
 # What another provider may well not suffer from.
 FALLBACK_KINDS = frozenset(
@@ -115,6 +139,13 @@ class AgentConfig:
     # scripts and programs: the command and its arguments; Python: "module:function"
     command: tuple[str, ...] = ()
     function: str | None = None
+    # programs of type `cli`
+    tool: Tool | None = None
+    permissions: Permissions = "read-only"
+    env: tuple[str, ...] = ()
+    idle_timeout_s: float | None = None
+    result: str | None = None
+    workspace: WorkspaceKind | None = None
 
     def __post_init__(self) -> None:
         check_name("agent name", self.name)
@@ -127,24 +158,44 @@ class AgentConfig:
             ) from None
         if self.mode is not None:
             check_mode(self.mode)
-        for name in ("capabilities", "files", "command"):
+        for name in ("capabilities", "files", "command", "env"):
             words = getattr(self, name)
             if isinstance(words, str) or not all(isinstance(word, str) for word in words):
                 raise InvalidTaskError(f"agent {self.name!r}: {name} is {words!r}, expected a sequence of words")
             object.__setattr__(self, name, tuple(words))
+        max_age_s(f"agent {self.name!r}", self.cache)
+        object.__setattr__(self, "fallback", tuple(self._successors()))
+        self._check_files()
+        self._check_numbers()
+        self._check_program()
+
+    def _check_files(self) -> None:
         for path in self.files:
             if not is_inner_path(path):
                 raise InvalidTaskError(
                     f"agent {self.name!r}: {path!r} of its files is not a path inside the project's folder; "
                     "name one such as 'docs/style.md'"
                 )
-        max_age_s(f"agent {self.name!r}", self.cache)
-        object.__setattr__(self, "fallback", tuple(self._successors()))
+
+    def _check_numbers(self) -> None:
         for name in ("max_concurrent", "max_attempts", "max_tokens"):
             if not is_count(value := getattr(self, name)):
                 raise InvalidTaskError(f"agent {self.name!r}: {name} is {value!r}, expected a whole number above 0")
-        if not is_duration(self.timeout_s):
-            raise InvalidTaskError(f"agent {self.name!r}: timeout_s is {self.timeout_s!r}, expected a number above 0")
+        for name in ("timeout_s", "idle_timeout_s"):
+            if not is_duration(value := getattr(self, name)):
+                raise InvalidTaskError(f"agent {self.name!r}: {name} is {value!r}, expected a number above 0")
+
+    def _check_program(self) -> None:
+        if self.tool is not None:
+            try:
+                object.__setattr__(self, "tool", Tool(self.tool))
+            except ValueError:
+                known = ", ".join(repr(tool.value) for tool in Tool)
+                raise InvalidTaskError(f"agent {self.name!r}: tool is {self.tool!r}, expected one of {known}") from None
+        for name, words in (("permissions", PERMISSIONS), ("workspace", WORKSPACES)):
+            value = getattr(self, name)
+            if value not in words and not (name == "workspace" and value is None):
+                raise InvalidTaskError(f"agent {self.name!r}: {name} is {value!r}, expected one of {', '.join(words)}")
 
     @property
     def successors(self) -> tuple[Fallback, ...]:

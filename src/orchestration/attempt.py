@@ -14,15 +14,26 @@ from pathlib import Path  # noqa: TC003 -- part of a public record
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
     from decimal import Decimal
 
     from orchestration.agent_registry import AgentConfig
     from orchestration.errors import FailureKind
     from orchestration.events import Event, Reporter
-    from orchestration.task import AgentTask
+    from orchestration.task import AgentTask, ExecutionResult
 
-__all__ = ["AttemptContext", "Deadline", "Outcome", "Parking", "Purse", "TaskInput", "Work", "WorstCase", "current"]
+__all__ = [
+    "AttemptContext",
+    "Deadline",
+    "Outcome",
+    "Parking",
+    "Purse",
+    "Session",
+    "TaskInput",
+    "Work",
+    "WorstCase",
+    "current",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +51,15 @@ class WorstCase:
     input_tokens: int
     output_tokens: int
     cost_usd: Decimal | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A coding agent's conversation that an earlier attempt has left: whose, under which id, in which folder."""
+
+    agent: str
+    session_id: str
+    workspace: str = ""
 
 
 class Purse(Protocol):
@@ -143,12 +163,21 @@ def _ignore(_event: Event) -> None:
     """Drop a report: nobody listens outside an orchestrator."""
 
 
+async def _at_once() -> None:
+    """Return: outside an orchestrator nothing is kept."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AttemptContext:
     """The circumstances of one execution.
 
     `inputs` maps each dependency's id to its outcome, in the order the task names them. `draft` and `comment` are set
     when a person rejected an earlier draft. `parking` is shared by all executions of a project.
+
+    `session` is what an attempt that was broken off has left, to be gone on with; `claim` is what it had come to, to be
+    verified instead of working again. `effect_key` stays the same until the work is done. `item` is the element that an
+    instance of a `for_each` task is for. `owner` marks the project's processes. `artefacts` is the folder for what
+    this attempt leaves to be looked at. `durable` returns when all that was reported is on the disk.
     """
 
     run_id: str = ""
@@ -160,6 +189,13 @@ class AttemptContext:
     report: Reporter = _ignore
     purse: Purse | None = None
     parking: Parking = field(default_factory=Parking)
+    session: Session | None = None
+    claim: ExecutionResult | None = None
+    effect_key: str = ""
+    item: Any = None
+    owner: str = ""
+    artefacts: Path | None = None
+    durable: Callable[[], Awaitable[None]] = _at_once
 
 
 current: ContextVar[AttemptContext] = ContextVar("orchestration_attempt", default=AttemptContext())  # noqa: B039 -- frozen
@@ -170,7 +206,8 @@ class Work:
     """One attempt's task as a worker gets it: who, what, with which inputs.
 
     `prompt` is rendered. It begins with `preface`, the same for all tasks of the agent, where there is one. `root` is
-    the project's folder, None for a project in memory. The executor cancels the worker when its time is over; one that
+    the project's folder, None for a project in memory; `cwd` is where the worker works: that folder, unless the task
+    has a workspace of its own. The executor cancels the worker when its time is over; one that
     waits for its turn holds the `deadline` meanwhile.
     """
 
@@ -181,6 +218,7 @@ class Work:
     system: str | None = None
     context: AttemptContext = field(default_factory=AttemptContext)
     root: Path | None = None
+    cwd: Path | None = None
     deadline: Deadline = field(default_factory=Deadline)
     leave_on: frozenset[FailureKind] = frozenset()
     is_first_try: bool = True
@@ -192,8 +230,8 @@ class Work:
 
     @property
     def idempotency_key(self) -> str:
-        """`run/task/attempt`: the same key never names two attempts."""
-        return f"{self.context.run_id}/{self.task.task_id}/{self.context.attempt}"
+        """The same for all attempts at this work, so that whoever keeps it can tell a repetition."""
+        return self.context.effect_key or f"{self.context.run_id}/{self.task.task_id}/{self.context.attempt}"
 
 
 @dataclass(frozen=True, kw_only=True)

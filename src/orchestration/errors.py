@@ -59,6 +59,8 @@ class FailureKind(StrEnum):
     REFUSAL = "refusal"
     TRUNCATED = "truncated"
     BAD_OUTPUT = "bad_output"
+    CHECK_FAILED = "check_failed"  # the worker says it is done, and a check of the task says it is not
+    CONFLICT = "conflict"  # the work is done, and cannot be merged with what others did
     BAD_REQUEST = "bad_request"
     BUDGET = "budget"  # the call's worst case does not fit the budgets: nothing was called
     UNAVAILABLE = "unavailable"  # an SDK, a key or a script is missing: nothing was called

@@ -21,25 +21,33 @@ __all__ = [
     "CallLost",
     "CallReleased",
     "CallReserved",
+    "CheckFinished",
     "Event",
     "Fact",
+    "PersonNotified",
     "Reporter",
     "RunEnded",
     "RunStarted",
     "RunStatus",
+    "SessionStarted",
     "TaskAdded",
     "TaskCancelled",
     "TaskChanged",
     "TaskCompleted",
     "TaskFailed",
     "TaskInterrupted",
+    "TaskNeedsReview",
     "TaskParked",
     "TaskRejected",
     "TaskRemoved",
     "TaskReset",
     "TaskRetrying",
+    "TaskSkipped",
     "TaskStarted",
+    "TaskVerifying",
     "TaskWaiting",
+    "TasksSpawned",
+    "WorkerReported",
     "decode",
     "encode",
 ]
@@ -168,6 +176,85 @@ class CallLost(Fact, frozen=True, kw_only=True, tag="call_lost"):
     call_id: str
 
 
+class SessionStarted(Fact, frozen=True, kw_only=True, tag="session_started"):
+    """A coding agent opened, or is about to open, a conversation of its own that a later attempt can go on with.
+
+    `workspace` is the folder it works in.
+    """
+
+    task_id: str
+    attempt: int
+    agent: str
+    session_id: str
+    workspace: str = ""
+
+
+class WorkerReported(Fact, frozen=True, kw_only=True, tag="worker_reported"):
+    """What a worker says while it works: a `text`, the use of a `tool`, or a `retry` of its own. 200 characters."""
+
+    task_id: str
+    attempt: int
+    kind: Literal["text", "tool", "retry"]
+    text: str
+
+
+class TaskVerifying(Fact, frozen=True, kw_only=True, tag="task_verifying"):
+    """The worker says that it is done: the claim is kept, and checked before it counts."""
+
+    task_id: str
+    attempt: int
+    result: ExecutionResult
+
+
+class CheckFinished(Fact, frozen=True, kw_only=True, tag="check_finished"):
+    """A check of the present claim has come to its verdict. `evidence` is what it saw."""
+
+    task_id: str
+    attempt: int
+    check: str
+    is_passed: bool
+    evidence: str = ""
+
+
+class TaskNeedsReview(Fact, frozen=True, kw_only=True, tag="task_needs_review"):
+    """A person has to find out how things stand before this task goes on.
+
+    `effect`: a task whose effects must not happen twice was broken off. `conflict`: what it did cannot be merged.
+    `workspace`: it is done, but the project's folder does not take it as it stands.
+    """
+
+    task_id: str
+    cause: Literal["effect", "conflict", "workspace"]
+    reason: str
+    result: ExecutionResult | None = None
+
+
+class TaskSkipped(Fact, frozen=True, kw_only=True, tag="task_skipped"):
+    """The task's condition did not hold. What depends on it can run."""
+
+    task_id: str
+    reason: str
+
+
+class TasksSpawned(Fact, frozen=True, kw_only=True, tag="tasks_spawned"):
+    """Tasks were added while the project ran: one for each item of a list, or those that a result asks for.
+
+    `is_for_each`: they are instances of `task_id`, which is completed when all of them are.
+    """
+
+    task_id: str
+    tasks: tuple[AgentTask, ...]
+    is_for_each: bool = False
+
+
+class PersonNotified(Fact, frozen=True, kw_only=True, tag="person_notified"):
+    """Someone was told, or `error`, that a task waits for them: `asked`, `reminder` or `expired`."""
+
+    task_id: str
+    occasion: Literal["asked", "reminder", "expired"]
+    error: str = ""
+
+
 class TaskWaiting(Fact, frozen=True, kw_only=True, tag="task_waiting"):
     """A person has the next word: an `answer` to the prompt, or the `approval` of the draft in `result.output`."""
 
@@ -177,11 +264,11 @@ class TaskWaiting(Fact, frozen=True, kw_only=True, tag="task_waiting"):
 
 
 class TaskCompleted(Fact, frozen=True, kw_only=True, tag="task_completed"):
-    """The task is done; `by` says whose word it was."""
+    """The task is done; `by` says whose word it was. `default`: nobody answered in time."""
 
     task_id: str
     result: ExecutionResult
-    by: Literal["agent", "person", "caller"] = "agent"
+    by: Literal["agent", "person", "caller", "default"] = "agent"
 
 
 class TaskFailed(Fact, frozen=True, kw_only=True, tag="task_failed"):
@@ -231,6 +318,14 @@ Event = (
     | CallFinished
     | CallReleased
     | CallLost
+    | SessionStarted
+    | WorkerReported
+    | TaskVerifying
+    | CheckFinished
+    | TaskNeedsReview
+    | TaskSkipped
+    | TasksSpawned
+    | PersonNotified
     | TaskWaiting
     | TaskCompleted
     | TaskFailed

@@ -17,15 +17,19 @@ from typing import Any, TypeVar
 import msgspec
 
 from orchestration.errors import FailureKind, InvalidTaskError
+from orchestration.task_options import EFFECTS, WORKSPACES, AddsTasks, Check, Effects, Wait, WorkspaceKind
 
 __all__ = [
     "EXECUTION_MODES",
+    "AddsTasks",
     "AgentTask",
+    "Check",
     "ExecutionResult",
     "ExecutionStatus",
     "FailureKind",
     "TaskPriority",
     "TaskStatus",
+    "Wait",
     "check_mode",
     "check_name",
     "is_count",
@@ -46,12 +50,19 @@ _NAME_MAX = 128
 
 
 class TaskStatus(StrEnum):
-    """Where a task stands. `blocked` is derived: something it depends on failed or was cancelled."""
+    """Where a task stands. `blocked` is derived: something it depends on failed or was cancelled.
+
+    `verifying`: the worker says it is done, and its checks are at it. `needs_review`: a person decides what became of
+    it, after a crash or a conflict. `skipped`: its condition did not hold; what depends on it can run.
+    """
 
     PENDING = "pending"
     IN_PROGRESS = "in_progress"
+    VERIFYING = "verifying"
     WAITING = "waiting"
+    NEEDS_REVIEW = "needs_review"
     COMPLETED = "completed"
+    SKIPPED = "skipped"
     FAILED = "failed"
     BLOCKED = "blocked"
     CANCELLED = "cancelled"
@@ -84,6 +95,17 @@ class AgentTask:
     `output_schema` is a JSON Schema the answer has to meet. `output_file` is relative to the project's root.
     `timeout_s` spans all attempts. `metadata` is JSON and may hold `use_direct_llm` (default true), `model`, and
     `cache`, which stand for the agent's own: true, false or {"max_age_s": seconds}.
+
+    `checks` decide whether a result counts. `effects` says what an interrupted attempt may have done to the world:
+    nothing, the same as a repetition would do, or something that must not happen twice (`once`). `workspace` is where
+    it works: the project's folder (`shared`), a git worktree of its own, or an empty folder (`none`); None leaves it to
+    the kind of agent. `writes` are globs of what it may write there; tasks whose globs meet never run together.
+    `on_conflict` names the agent that resolves a merge conflict; without one a person does.
+
+    `when` is an expression on its dependencies' outcomes; if it is false the task is skipped. `for_each` is one that
+    gives a list of at most `max_items`: the task then runs once for each `item`. `adds_tasks` lets its result add
+    tasks to the project.
+
     `status` is not part of the definition: two tasks that differ only there are equal.
 
     Raises:
@@ -107,6 +129,17 @@ class AgentTask:
     output_file: str | None = None
     timeout_s: float | None = None
     max_attempts: int | None = None
+    checks: tuple[Check, ...] = ()
+    effects: Effects = "none"
+    workspace: WorkspaceKind | None = None
+    writes: tuple[str, ...] = ()
+    on_conflict: str | None = None
+    when: str | None = None
+    for_each: str | None = None
+    max_items: int = 100
+    item: Any = None
+    adds_tasks: AddsTasks | None = None
+    wait: Wait | None = None
     status: TaskStatus = field(default=TaskStatus.PENDING, compare=False)
 
     def __post_init__(self) -> None:
@@ -116,6 +149,8 @@ class AgentTask:
                 raise InvalidTaskError(f"task {self.task_id!r}: {name} is {value!r}, expected {expected}")
         _set(self, "metadata", dict(self.metadata))  # the caller may go on to use the mapping for something else
         _set(self, "dependencies", self._clean_dependencies())
+        _set(self, "checks", tuple(self.checks))
+        _set(self, "writes", tuple(self.writes))
         _set(self, "priority", _as_enum(self, "priority", self.priority, TaskPriority))
         _set(self, "status", _as_enum(self, "status", self.status, TaskStatus))
         if self.mode is not None:
@@ -256,6 +291,23 @@ def _is_mapping(value: object) -> bool:
     return isinstance(value, Mapping)
 
 
+def _is_sequence_of(kind: type) -> Callable[[object], bool]:
+    def is_right(value: object) -> bool:
+        return value == () or (isinstance(value, tuple | list) and all(isinstance(one, kind) for one in value))
+
+    return is_right
+
+
+def _is_optional(kind: type) -> Callable[[object], bool]:
+    return lambda value: value is None or isinstance(value, kind)
+
+
+def _are_scopes(value: object) -> bool:
+    if value == ():
+        return True
+    return isinstance(value, tuple | list) and all(glob is not None and is_inner_path(glob) for glob in value)
+
+
 def _is_optional_mapping(value: object) -> bool:
     return value is None or isinstance(value, Mapping)
 
@@ -283,6 +335,16 @@ _FIELDS: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("max_tokens", is_count, "a whole number above 0"),
     ("max_attempts", is_count, "a whole number above 0"),
     ("timeout_s", is_duration, "a number above 0"),
+    ("checks", _is_sequence_of(Check), "a sequence of Check records"),
+    ("effects", EFFECTS.__contains__, f"one of {', '.join(EFFECTS)}"),
+    ("workspace", (None, *WORKSPACES).__contains__, f"one of {', '.join(WORKSPACES)}"),
+    ("writes", _are_scopes, "globs inside the project's folder, such as ('src/**', 'docs/*.md')"),
+    ("on_conflict", _is_optional_text, "the name of an agent"),
+    ("when", _is_optional_text, 'an expression, such as "tasks.review.data.score < 7"'),
+    ("for_each", _is_optional_text, "an expression that gives a list, such as 'tasks.plan.data.files'"),
+    ("max_items", lambda value: value is not None and is_count(value), "a whole number above 0"),
+    ("adds_tasks", _is_optional(AddsTasks), "an AddsTasks record"),
+    ("wait", _is_optional(Wait), "a Wait record"),
 )
 
 
