@@ -23,8 +23,8 @@ from orchestration import (
     TaskExecutor,
     TaskStatus,
 )
+from orchestration.fold import fold
 from orchestration.orchestrator import state_path
-from orchestration.run_state import fold
 from orchestration.store.sqlite import read_facts
 
 if TYPE_CHECKING:

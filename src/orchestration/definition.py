@@ -73,13 +73,14 @@ class Definition:
         state = self._journal.state
         state.find(task_id)
         later = graph.downstream([task_id], graph.dependents(self.edges()))
-        affected = [task_id, *(name for name in later if state.tasks[name].status is not TaskStatus.PENDING)]
+        affected = [task_id, *(name for name in later if name in state.tasks and not _is_untouched(state.tasks[name]))]
         self._journal.record(ev.TaskReset(at=now(), task_ids=tuple(affected), reason=reason))
         return affected
 
     def edges(self) -> dict[str, tuple[str, ...]]:
-        """Return id -> the ids it depends on, for every task."""
-        return {known.task.task_id: known.task.dependencies for known in self._journal.state.unordered()}
+        """Return id -> the ids it waits for, for every task."""
+        state = self._journal.state
+        return {known.task.task_id: state.edges_of(known) for known in state.unordered()}
 
     def _replace(self, known: TaskState, task: AgentTask) -> None:
         task_id = task.task_id
@@ -115,6 +116,10 @@ class Definition:
                 around[name] = known.task.dependencies if known else ()
                 unseen.extend(around[name])
         graph.topological_order(around)
+
+
+def _is_untouched(known: TaskState) -> bool:
+    return known.status is TaskStatus.PENDING and not known.instances and known.claim is None
 
 
 def _as_new(task: AgentTask) -> AgentTask:

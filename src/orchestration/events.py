@@ -34,19 +34,20 @@ __all__ = [
     "TaskCancelled",
     "TaskChanged",
     "TaskCompleted",
+    "TaskExpanded",
     "TaskFailed",
     "TaskInterrupted",
     "TaskNeedsReview",
     "TaskParked",
     "TaskRejected",
     "TaskRemoved",
+    "TaskReopened",
     "TaskReset",
     "TaskRetrying",
     "TaskSkipped",
     "TaskStarted",
     "TaskVerifying",
     "TaskWaiting",
-    "TasksSpawned",
     "WorkerReported",
     "decode",
     "encode",
@@ -236,15 +237,18 @@ class TaskSkipped(Fact, frozen=True, kw_only=True, tag="task_skipped"):
     reason: str
 
 
-class TasksSpawned(Fact, frozen=True, kw_only=True, tag="tasks_spawned"):
-    """Tasks were added while the project ran: one for each item of a list, or those that a result asks for.
-
-    `is_for_each`: they are instances of `task_id`, which is completed when all of them are.
-    """
+class TaskExpanded(Fact, frozen=True, kw_only=True, tag="task_expanded"):
+    """A `for_each` task became one instance for each item of its list; it is completed when all of them are."""
 
     task_id: str
-    tasks: tuple[AgentTask, ...]
-    is_for_each: bool = False
+    instances: tuple[AgentTask, ...]
+
+
+class TaskReopened(Fact, frozen=True, kw_only=True, tag="task_reopened"):
+    """A person gave or accepted this result, or mended what stood in its way: it is verified, and then counts."""
+
+    task_id: str
+    result: ExecutionResult
 
 
 class PersonNotified(Fact, frozen=True, kw_only=True, tag="person_notified"):
@@ -264,10 +268,11 @@ class TaskWaiting(Fact, frozen=True, kw_only=True, tag="task_waiting"):
 
 
 class TaskCompleted(Fact, frozen=True, kw_only=True, tag="task_completed"):
-    """The task is done; `by` says whose word it was. `default`: nobody answered in time."""
+    """The task is done; `by` says whose word it was. `default`: nobody answered in time. `added` are new tasks."""
 
     task_id: str
     result: ExecutionResult
+    added: tuple[AgentTask, ...] = ()
     by: Literal["agent", "person", "caller", "default"] = "agent"
 
 
@@ -324,7 +329,8 @@ Event = (
     | CheckFinished
     | TaskNeedsReview
     | TaskSkipped
-    | TasksSpawned
+    | TaskExpanded
+    | TaskReopened
     | PersonNotified
     | TaskWaiting
     | TaskCompleted

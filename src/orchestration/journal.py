@@ -14,20 +14,27 @@ from typing import TYPE_CHECKING
 
 from orchestration import events as ev
 from orchestration.clock import now
-from orchestration.run_state import RunState, apply, fold
+from orchestration.fold import apply, fold
+from orchestration.run_state import RunState
 from orchestration.schedule import Schedule
 from orchestration.task import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from orchestration.run_state import TaskState
     from orchestration.store.base import Store
+    from orchestration.task import AgentTask
 
     Subscriber = Callable[[ev.Event, RunState], None]
 
 __all__ = ["Journal", "now"]
 
 _log = logging.getLogger("orchestration")
+
+
+# What a task was at whose worker may have been doing something when the process ended.
+_AT_WORK = (TaskStatus.IN_PROGRESS, TaskStatus.VERIFYING)
 
 
 class Journal:
@@ -110,9 +117,11 @@ class Journal:
         """Return the ids of the tasks that may start, the first to start first."""
         return self._schedule.ready(self._state)
 
-    def take(self, has_slot: Callable[[str | None], bool]) -> str | None:
-        """Take the next ready task whose agent has a slot off the schedule; None when there is none."""
-        return self._schedule.take(self._state, has_slot)
+    def take(
+        self, has_slot: Callable[[str | None], bool], may_start: Callable[[AgentTask], bool] = lambda _task: True
+    ) -> str | None:
+        """Take the next ready task that may start off the schedule; None when there is none. See `Schedule.take`."""
+        return self._schedule.take(self._state, has_slot, may_start)
 
     def reschedule(self) -> None:
         """Put tasks that were taken, but did not start, back on the schedule."""
@@ -152,8 +161,8 @@ class Journal:
             return
         self._has_leftovers = False
         for known in self._state.ordered():
-            if known.status is TaskStatus.IN_PROGRESS:
-                self.record(ev.TaskInterrupted(at=now(), task_id=known.task.task_id))
+            if known.status in _AT_WORK:
+                self.record(_broken_off(known))
         for call_id in self._state.ledger.reservations:
             self.record(ev.CallLost(at=now(), call_id=call_id))
         if self._state.run_id and self._state.run_status is None:
@@ -176,3 +185,19 @@ class Journal:
             _log.exception("a subscriber failed and was detached", extra={"action": "subscriber_failed"})
             if subscriber in self._subscribers:
                 self._subscribers.remove(subscriber)
+
+
+def _broken_off(known: TaskState) -> ev.Event:
+    """Say what becomes of a task whose orchestrator ended: a claim is there to be verified, all else runs again.
+
+    But for a task whose effects must not happen twice, when its worker may have been at it.
+    """
+    task_id = known.task.task_id
+    is_working = known.status is TaskStatus.IN_PROGRESS and not known.parked
+    if known.task.effects != "once" or not is_working or known.claim is not None:
+        return ev.TaskInterrupted(at=now(), task_id=task_id)
+    reason = (
+        f"the orchestrator ended while attempt {known.attempt} was under way, and its effects must not happen twice; "
+        "find out whether they happened"
+    )
+    return ev.TaskNeedsReview(at=now(), task_id=task_id, cause="effect", reason=reason)

@@ -1,30 +1,30 @@
-"""The state of a project as a pure fold of its facts: `apply(state, fact) -> state`.
+"""What is known of a project and its tasks: immutable values, and the questions that can be asked of them.
 
-An illegal transition is refused here, once. Values are immutable (the task map is a persistent hash trie: a new version
-costs microseconds, whatever the size), so that a view may keep one as long as it likes. No clock, no I/O.
+The task map is a persistent hash trie (a new version costs microseconds, whatever the size), so that a view may keep a
+state as long as it likes. How facts change it is the business of `fold`. No clock, no I/O.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from rpds import HashTrieMap
 
-from orchestration import events as ev
-from orchestration.errors import TransitionError, UnknownTaskError
-from orchestration.ledger import NO_SPEND, PROJECT, Ledger, Reservation, Spend, scopes_of
+from orchestration.errors import UnknownTaskError
+from orchestration.ledger import NO_SPEND, PROJECT, Ledger, Spend
 from orchestration.task import AgentTask, ExecutionResult, TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterator
     from datetime import datetime
 
-__all__ = ["RunState", "TaskState", "apply", "blocked_tasks", "fold", "is_blocked"]
+    from orchestration import events as ev
+    from orchestration.attempt import Session
 
-_replace = msgspec.structs.replace
+__all__ = ["RunState", "TaskState", "blocked_tasks", "is_blocked"]
+
+_STOPPED = (TaskStatus.FAILED, TaskStatus.CANCELLED)
 
 
 class TaskState(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +33,13 @@ class TaskState(msgspec.Struct, frozen=True, kw_only=True):
     `result` is the outcome of a completed or failed task and what a person decides on while it waits. `position` is the
     order of adding. `spend` goes over all attempts and survives a reset: the money is gone. `parked` is the reason why
     a task in progress waits for something outside, such as a quota; empty where it does not.
+
+    `claim` is what a worker, or a person (`is_approved`), says the outcome is, to be verified; `verdicts` are those of
+    its checks so far. `correction` is what was wrong with the last attempt, `session` what a coding agent can go on
+    with, and `activity` what the worker said last. `effect_key` names the work for whoever it has effects on.
+
+    `instances` are what a `for_each` task was expanded to, `added` the tasks its result has added; both have it as
+    their `origin`. `depth` counts the results that lead to a task.
     """
 
     task: AgentTask
@@ -43,7 +50,21 @@ class TaskState(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime | None = None
     ended_at: datetime | None = None
     result: ExecutionResult | None = None
-    need: Literal["answer", "approval", ""] = ""
+    need: Literal["answer", "approval", "review", ""] = ""
+    cause: str = ""
+    asked_at: datetime | None = None
+    reminded_at: datetime | None = None
+    claim: ExecutionResult | None = None
+    is_approved: bool = False
+    verdicts: tuple[ev.CheckFinished, ...] = ()
+    correction: str = ""
+    session: Session | None = None
+    activity: str = ""
+    effect_key: str = ""
+    origin: str = ""
+    depth: int = 0
+    instances: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
     comment: str = ""
     draft: str = ""
     last_error: str = ""
@@ -92,24 +113,23 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
         _, (pairs,) = pickled
         return [known for _, known in pairs]
 
+    def edges_of(self, known: TaskState) -> tuple[str, ...]:
+        """Return the ids a task waits for: its dependencies, all that they have added, and its own instances.
 
-def apply(state: RunState, event: ev.Event) -> RunState:
-    """Return the state after the fact.
+        Tasks that a dependency has added wait for that dependency alone, not for each other.
+        """
+        edges = known.task.dependencies
+        for name in edges:
+            other = self.tasks.get(name)
+            if other is not None and other.added and known.origin != name:
+                edges = (*edges, *self._all_added(other))
+        return (*edges, *known.instances) if known.instances else edges
 
-    Raises:
-        TransitionError: if the fact cannot follow what happened before.
-        UnknownTaskError: if it speaks of a task that does not exist.
-
-    """
-    return _APPLY[type(event)](state, event)
-
-
-def fold(events: Iterable[ev.Event], state: RunState | None = None) -> RunState:
-    """Apply the facts in order, from an empty project unless a state is given."""
-    result = RunState() if state is None else state
-    for event in events:
-        result = _APPLY[type(event)](result, event)
-    return result
+    def _all_added(self, known: TaskState) -> Iterator[str]:
+        for name in known.added:
+            yield name
+            if (other := self.tasks.get(name)) is not None:
+                yield from self._all_added(other)
 
 
 def blocked_tasks(state: RunState) -> frozenset[str]:
@@ -120,7 +140,7 @@ def blocked_tasks(state: RunState) -> frozenset[str]:
         if known.status in _STOPPED:
             stopped.append(known.task.task_id)
         elif known.status is TaskStatus.PENDING:
-            for name in known.task.dependencies:
+            for name in state.edges_of(known):
                 turned.setdefault(name, []).append(known.task.task_id)
     blocked: set[str] = set()
     while stopped:
@@ -142,241 +162,7 @@ def is_blocked(state: RunState, task_id: str) -> bool:
         if known.status in _STOPPED:
             return known.task.task_id != task_id
         if known.status is TaskStatus.PENDING:
-            fresh = [name for name in known.task.dependencies if name not in seen]
+            fresh = [name for name in state.edges_of(known) if name not in seen]
             seen.update(fresh)
             stack.extend(fresh)
     return False
-
-
-# A task that waits for no moment: neither for its next attempt nor parked.
-_GOING_ON: dict[str, Any] = {"retry_at": None, "parked": "", "parked_until": None}
-_STOPPED = (TaskStatus.FAILED, TaskStatus.CANCELLED)
-_OPEN = frozenset({TaskStatus.PENDING, TaskStatus.IN_PROGRESS, TaskStatus.WAITING})
-
-# From which statuses a fact may follow. A person's or caller's word may complete anything that is not completed.
-_ALLOWED: dict[type, frozenset[TaskStatus]] = {
-    ev.TaskStarted: frozenset({TaskStatus.PENDING, *_STOPPED}),
-    ev.TaskRetrying: frozenset({TaskStatus.IN_PROGRESS}),
-    ev.TaskParked: frozenset({TaskStatus.IN_PROGRESS}),
-    ev.TaskWaiting: frozenset({TaskStatus.IN_PROGRESS}),
-    ev.TaskCompleted: _OPEN | frozenset(_STOPPED),
-    ev.TaskFailed: _OPEN,
-    ev.TaskCancelled: _OPEN,
-    ev.TaskInterrupted: frozenset({TaskStatus.IN_PROGRESS}),
-    ev.TaskRejected: frozenset({TaskStatus.WAITING}),
-    ev.TaskChanged: frozenset(TaskStatus) - {TaskStatus.IN_PROGRESS},
-    ev.TaskRemoved: frozenset(TaskStatus) - {TaskStatus.IN_PROGRESS},
-    ev.TaskReset: frozenset(TaskStatus) - {TaskStatus.IN_PROGRESS},
-}
-
-
-def _check(state: RunState, event: ev.Event, task_id: str) -> TaskState:
-    known = state.find(task_id)
-    if known.status not in _ALLOWED[type(event)]:
-        allowed = ", ".join(sorted(_ALLOWED[type(event)]))
-        raise TransitionError(
-            f"task {task_id!r} is {known.status.value}: {type(event).__name__} can follow only from {allowed}"
-        )
-    return known
-
-
-def _put(state: RunState, known: TaskState) -> RunState:
-    return _replace(state, tasks=state.tasks.insert(known.task.task_id, known))
-
-
-def _added(state: RunState, event: ev.TaskAdded) -> RunState:
-    task_id = event.task.task_id
-    if task_id in state.tasks:
-        raise TransitionError(f"task {task_id!r} exists already; a new definition is a TaskChanged")
-    known = TaskState(task=event.task, position=state.added)
-    return _replace(state, tasks=state.tasks.insert(task_id, known), added=state.added + 1)
-
-
-def _changed(state: RunState, event: ev.TaskChanged) -> RunState:
-    known = _check(state, event, event.task.task_id)
-    return _put(state, _forget(_replace(known, task=event.task)))
-
-
-def _removed(state: RunState, event: ev.TaskRemoved) -> RunState:
-    _check(state, event, event.task_id)
-    return _replace(state, tasks=state.tasks.remove(event.task_id))
-
-
-def _started(state: RunState, event: ev.TaskStarted) -> RunState:
-    known = _check(state, event, event.task_id)
-    return _put(
-        state,
-        _replace(
-            known,
-            status=TaskStatus.IN_PROGRESS,
-            attempt=event.attempt,
-            agent=event.agent,
-            started_at=event.at,
-            ended_at=None,
-            result=None,
-            **_GOING_ON,
-        ),
-    )
-
-
-def _retrying(state: RunState, event: ev.TaskRetrying) -> RunState:
-    known = _check(state, event, event.task_id)
-    retry_at = event.at + timedelta(seconds=event.delay_s)
-    return _put(
-        state,
-        _replace(
-            known,
-            attempt=event.attempt,
-            agent=event.agent or known.agent,
-            last_error=event.error,
-            **(_GOING_ON | {"retry_at": retry_at}),
-        ),
-    )
-
-
-def _parked(state: RunState, event: ev.TaskParked) -> RunState:
-    known = _check(state, event, event.task_id)
-    return _put(state, _replace(known, parked=event.reason, parked_until=event.until, retry_at=None))
-
-
-def _call_reserved(state: RunState, event: ev.CallReserved) -> RunState:
-    known = state.find(event.task_id)
-    reservation = Reservation(
-        task_id=event.task_id,
-        scopes=scopes_of(event.task_id, event.agent, event.tags),
-        input_tokens=event.input_tokens,
-        output_tokens=event.output_tokens,
-        cost_usd=None if event.cost_usd is None else Decimal(event.cost_usd),
-    )
-    reserved = _replace(state, ledger=state.ledger.reserve(event.call_id, reservation))
-    return _put(reserved, _replace(known, **_GOING_ON))
-
-
-def _call_finished(state: RunState, event: ev.CallFinished) -> RunState:
-    spend = Spend(
-        calls=int(not event.cached),
-        input_tokens=event.input_tokens,
-        cached_tokens=event.cached_tokens,
-        output_tokens=event.output_tokens,
-        cost_usd=Decimal(event.cost_usd or 0),
-        unpriced_calls=int(event.cost_usd is None),
-    )
-    worst = state.ledger.reservations.get(event.call_id)
-    if worst is not None:
-        spend = _at_worst(spend, worst, event)
-    return _book(state, event.task_id, event.call_id, scopes_of(event.task_id, event.agent, event.tags), spend)
-
-
-def _call_released(state: RunState, event: ev.CallReleased) -> RunState:
-    return _replace(state, ledger=state.ledger.release(event.call_id))
-
-
-def _call_lost(state: RunState, event: ev.CallLost) -> RunState:
-    lost = state.ledger.reservations.get(event.call_id)
-    return state if lost is None else _book(state, lost.task_id, event.call_id, lost.scopes, lost.as_spend)
-
-
-def _at_worst(spend: Spend, worst: Reservation, event: ev.CallFinished) -> Spend:
-    """Where an answer does not say what it used or cost, book the worst case: a budget must hold for it too."""
-    if event.cost_usd is None and worst.cost_usd is not None:
-        spend = _replace(spend, cost_usd=worst.cost_usd)
-    if spend.tokens == 0:
-        spend = _replace(spend, input_tokens=worst.input_tokens, output_tokens=worst.output_tokens)
-    return spend
-
-
-def _book(state: RunState, task_id: str, call_id: str, scopes: tuple[str, ...], spend: Spend) -> RunState:
-    """Settle a call: its reservation is let go, what it used is on the accounts and with its task, if that still is."""
-    booked = _replace(state, ledger=state.ledger.release(call_id).spend(scopes, spend))
-    known = state.tasks.get(task_id)
-    if known is None:
-        return booked
-    return _put(booked, _replace(known, spend=known.spend + spend, **_GOING_ON))
-
-
-def _waiting(state: RunState, event: ev.TaskWaiting) -> RunState:
-    known = _check(state, event, event.task_id)
-    return _put(state, _replace(known, status=TaskStatus.WAITING, need=event.need, result=event.result))
-
-
-def _outcome(status: TaskStatus) -> Callable[[RunState, ev.TaskCompleted | ev.TaskFailed], RunState]:
-    def settle(state: RunState, event: ev.TaskCompleted | ev.TaskFailed) -> RunState:
-        known = _check(state, event, event.task_id)
-        return _put(
-            state,
-            _replace(
-                known,
-                status=status,
-                result=event.result,
-                agent=event.result.agent or known.agent,
-                ended_at=event.at,
-                need="",
-                comment="",
-                draft="",
-                **_GOING_ON,
-                last_error=event.result.error,
-            ),
-        )
-
-    return settle
-
-
-def _cancelled(state: RunState, event: ev.TaskCancelled) -> RunState:
-    known = _check(state, event, event.task_id)
-    return _put(
-        state, _replace(known, status=TaskStatus.CANCELLED, ended_at=event.at, result=None, need="", **_GOING_ON)
-    )
-
-
-def _interrupted(state: RunState, event: ev.TaskInterrupted) -> RunState:
-    known = _check(state, event, event.task_id)
-    return _put(state, _replace(known, status=TaskStatus.PENDING, **_GOING_ON))
-
-
-def _rejected(state: RunState, event: ev.TaskRejected) -> RunState:
-    known = _check(state, event, event.task_id)
-    draft = known.result.output if known.result else ""
-    return _put(state, _replace(_forget(known), comment=event.comment, draft=draft))
-
-
-def _reset(state: RunState, event: ev.TaskReset) -> RunState:
-    for task_id in event.task_ids:
-        state = _put(state, _forget(_check(state, event, task_id)))
-    return state
-
-
-def _forget(known: TaskState) -> TaskState:
-    """Return the task as if it had not run, but for its attempt number, its money and its place."""
-    return TaskState(task=known.task, position=known.position, attempt=known.attempt, spend=known.spend)
-
-
-def _run_started(state: RunState, event: ev.RunStarted) -> RunState:
-    return _replace(state, run_id=event.run_id, run_status=None, run_started_at=event.at, run_ended_at=None)
-
-
-def _run_ended(state: RunState, event: ev.RunEnded) -> RunState:
-    return _replace(state, run_status=event.status, run_ended_at=event.at)
-
-
-# Each function takes the fact it is listed under, which a dict's type cannot say.
-_APPLY: dict[type, Callable[[RunState, Any], RunState]] = {
-    ev.RunStarted: _run_started,
-    ev.RunEnded: _run_ended,
-    ev.TaskAdded: _added,
-    ev.TaskChanged: _changed,
-    ev.TaskRemoved: _removed,
-    ev.TaskStarted: _started,
-    ev.TaskRetrying: _retrying,
-    ev.TaskParked: _parked,
-    ev.CallReserved: _call_reserved,
-    ev.CallFinished: _call_finished,
-    ev.CallReleased: _call_released,
-    ev.CallLost: _call_lost,
-    ev.TaskWaiting: _waiting,
-    ev.TaskCompleted: _outcome(TaskStatus.COMPLETED),
-    ev.TaskFailed: _outcome(TaskStatus.FAILED),
-    ev.TaskCancelled: _cancelled,
-    ev.TaskInterrupted: _interrupted,
-    ev.TaskRejected: _rejected,
-    ev.TaskReset: _reset,
-}

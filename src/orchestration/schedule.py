@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING
 
 from orchestration import events as ev
 from orchestration import graph
-from orchestration.task import TaskStatus
+from orchestration.task import SATISFIED, TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orchestration.run_state import RunState, TaskState
+    from orchestration.task import AgentTask
 
 __all__ = ["Schedule"]
 
 # Facts that change the graph itself or many tasks at once; they are rare, so the schedule is built anew.
-_REBUILD = (ev.TaskAdded, ev.TaskChanged, ev.TaskRemoved, ev.TaskReset)
-_BACK_TO_PENDING = (ev.TaskInterrupted, ev.TaskRejected)
+_REBUILD = (ev.TaskAdded, ev.TaskChanged, ev.TaskRemoved, ev.TaskReset, ev.TaskExpanded)
+_NOBODY = ""  # no agent has this name
+_BACK_TO_PENDING = (ev.TaskInterrupted, ev.TaskRejected, ev.TaskReopened)
 
 
 class Schedule:
@@ -40,9 +42,9 @@ class Schedule:
         """Take in one fact; `state` is the state after it."""
         if self._is_stale:
             return
-        if isinstance(event, _REBUILD):
+        if isinstance(event, _REBUILD) or (isinstance(event, ev.TaskCompleted) and event.added):
             self._is_stale = True
-        elif isinstance(event, ev.TaskCompleted):
+        elif isinstance(event, ev.TaskCompleted | ev.TaskSkipped):
             self._ready.pop(event.task_id, None)
             self._release(state, event.task_id)
         elif isinstance(event, _BACK_TO_PENDING):
@@ -56,32 +58,53 @@ class Schedule:
             self._build(state)
         return sorted(self._ready, key=self._ready.__getitem__)
 
-    def take(self, state: RunState, has_slot: Callable[[str | None], bool]) -> str | None:
+    def take(
+        self,
+        state: RunState,
+        has_slot: Callable[[str | None], bool],
+        may_start: Callable[[AgentTask], bool] = lambda _task: True,
+    ) -> str | None:
         """Remove and return the next task whose agent has a slot; None when there is none.
 
-        `has_slot` is asked at most once per agent with ready tasks; None stands for tasks that name no agent.
+        `has_slot` is asked of agents with ready tasks; None stands for tasks that name no agent.
+        `may_start` is asked of tasks that say what they write; those that may not start now stay ready.
         """
         if self._is_stale:
             self._build(state)
-        best: list[tuple[tuple[int, int], str]] | None = None
+        aside: list[tuple[str | None, tuple[tuple[int, int], str]]] = []
+        taken = None
+        while (agent := self._next_agent(has_slot)) != _NOBODY:
+            entry = heappop(self._heaps[agent])
+            task_id = entry[1]
+            task = state.tasks[task_id].task
+            if not task.writes or may_start(task):
+                del self._ready[task_id]
+                taken = task_id
+                break
+            aside.append((agent, entry))
+        for agent, entry in aside:
+            heappush(self._heaps[agent], entry)
+        return taken
+
+    def _next_agent(self, has_slot: Callable[[str | None], bool]) -> str | None:
+        """Return whose heap begins with the task that is to start next."""
+        best: tuple[tuple[int, int], str] | None = None
+        chosen: str | None = _NOBODY
         for agent, heap in self._heaps.items():
             while heap and self._ready.get(heap[0][1]) != heap[0][0]:
                 heappop(heap)
-            if heap and (best is None or heap[0] < best[0]) and has_slot(agent):
-                best = heap
-        if best is None:
-            return None
-        _, task_id = heappop(best)
-        del self._ready[task_id]
-        return task_id
+            if heap and (best is None or heap[0] < best) and has_slot(agent):
+                best, chosen = heap[0], agent
+        return chosen
 
     def _build(self, state: RunState) -> None:
         self._is_stale = False
         self._ready, self._heaps, self._missing = {}, {}, {}
         tasks = state.ordered()
-        self._dependents = graph.dependents({known.task.task_id: known.task.dependencies for known in tasks})
+        edges = {known.task.task_id: state.edges_of(known) for known in tasks}
+        self._dependents = graph.dependents(edges)
         for known in tasks:
-            missing = sum(not _is_completed(state, name) for name in known.task.dependencies)
+            missing = sum(not _is_satisfied(state, name) for name in edges[known.task.task_id])
             self._missing[known.task.task_id] = missing
             if missing == 0 and known.status is TaskStatus.PENDING:
                 self._add(known)
@@ -100,6 +123,6 @@ class Schedule:
         heappush(self._heaps.setdefault(known.task.agent, []), (rank, known.task.task_id))
 
 
-def _is_completed(state: RunState, task_id: str) -> bool:
+def _is_satisfied(state: RunState, task_id: str) -> bool:
     known = state.tasks.get(task_id)
-    return known is not None and known.status is TaskStatus.COMPLETED
+    return known is not None and known.status in SATISFIED

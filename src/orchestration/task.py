@@ -21,6 +21,7 @@ from orchestration.task_options import EFFECTS, WORKSPACES, AddsTasks, Check, Ef
 
 __all__ = [
     "EXECUTION_MODES",
+    "SATISFIED",
     "AddsTasks",
     "AgentTask",
     "Check",
@@ -66,6 +67,10 @@ class TaskStatus(StrEnum):
     FAILED = "failed"
     BLOCKED = "blocked"
     CANCELLED = "cancelled"
+
+
+# What a task has come to when those that depend on it can run.
+SATISFIED = frozenset({TaskStatus.COMPLETED, TaskStatus.SKIPPED})
 
 
 class TaskPriority(IntEnum):

@@ -19,8 +19,8 @@ import pytest
 
 from orchestration import AgentTask, TaskStatus
 from orchestration.events import TaskAdded
+from orchestration.fold import fold
 from orchestration.orchestrator import state_path
-from orchestration.run_state import fold
 from orchestration.store.sqlite import MIGRATIONS, SqliteStore, read_facts
 
 pytestmark = pytest.mark.acceptance

@@ -17,10 +17,10 @@ from orchestration import events as ev
 from orchestration.attempt import WorstCase
 from orchestration.budget import Budget, Budgets
 from orchestration.errors import AttemptError, StoreError
+from orchestration.fold import fold
 from orchestration.journal import Journal, now
 from orchestration.ledger import scopes_of
 from orchestration.purse import JournalPurse
-from orchestration.run_state import fold
 from orchestration.task import AgentTask
 from orchestration.testing.virtual_loop import KilledError, VirtualLoop
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from orchestration import events as ev
 from orchestration import graph
 from orchestration.errors import CycleError, DependencyError, OrchestrationError, TransitionError, UnknownTaskError
-from orchestration.run_state import RunState, apply, blocked_tasks, fold, is_blocked
+from orchestration.fold import apply, fold
+from orchestration.run_state import RunState, blocked_tasks, is_blocked
 from orchestration.schedule import Schedule
 from orchestration.task import AgentTask, ExecutionResult, ExecutionStatus, FailureKind, TaskPriority, TaskStatus
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from orchestration.errors import CycleError, DependencyError, DuplicateError, TransitionError, UnknownTaskError
+from orchestration.fold import fold
 from orchestration.orchestrator import ProjectOrchestrator, state_path
-from orchestration.run_state import fold
 from orchestration.store.sqlite import read_facts
 from orchestration.task import AgentTask, ExecutionResult, ExecutionStatus
 

@@ -16,9 +16,9 @@ from orchestration.agent_registry import AgentConfig, AgentRegistry, AgentType, 
 from orchestration.budget import Budget, Budgets
 from orchestration.errors import RunStopError
 from orchestration.executor import TaskExecutor
+from orchestration.fold import fold
 from orchestration.orchestrator import ProjectOrchestrator
 from orchestration.retry import RetryPolicy
-from orchestration.run_state import fold
 from orchestration.store.memory import MemoryStore
 from orchestration.task import AgentTask, FailureKind, TaskStatus
 from orchestration.testing.virtual_loop import run

@@ -5,8 +5,8 @@ import pytest
 from orchestration import events as ev
 from orchestration.definition import Definition
 from orchestration.errors import CycleError, DuplicateError, TransitionError, UnknownTaskError
+from orchestration.fold import fold
 from orchestration.journal import Journal, now
-from orchestration.run_state import fold
 from orchestration.store.memory import MemoryStore
 from orchestration.task import AgentTask, ExecutionResult, ExecutionStatus, TaskStatus
 

@@ -8,7 +8,8 @@ import pytest
 from orchestration import events as ev
 from orchestration.errors import TransitionError, UnknownTaskError
 from orchestration.ledger import NO_SPEND, Spend
-from orchestration.run_state import RunState, apply, blocked_tasks, fold, is_blocked
+from orchestration.fold import apply, fold
+from orchestration.run_state import RunState, blocked_tasks, is_blocked
 from orchestration.task import AgentTask, ExecutionResult, ExecutionStatus, FailureKind, TaskStatus
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)

@@ -3,7 +3,8 @@ from datetime import UTC, datetime
 import pytest
 
 from orchestration import events as ev
-from orchestration.run_state import RunState, apply
+from orchestration.fold import apply
+from orchestration.run_state import RunState
 from orchestration.schedule import Schedule
 from orchestration.task import AgentTask, ExecutionResult
 

@@ -94,7 +94,11 @@ def reconcile(orchestrator: ProjectOrchestrator, tasks: Sequence[AgentTask]) -> 
 
     """
     wanted = {task.task_id for task in tasks}
-    removed = [known.task.task_id for known in orchestrator.state.ordered() if known.task.task_id not in wanted]
+    removed = [
+        known.task.task_id
+        for known in orchestrator.state.ordered()
+        if known.task.task_id not in wanted and not known.origin  # the others go with the one that has added them
+    ]
     for task_id in removed:
         orchestrator.remove_task(task_id)
     left = list(tasks)

@@ -19,7 +19,7 @@ from orchestration.cli.output import print_json, print_lines
 from orchestration.cli.place import Place, json_option, project_options
 from orchestration.cli.snapshot import Home, find_home, live_pid
 from orchestration.errors import OrchestrationError, ProjectFileError
-from orchestration.run_state import fold
+from orchestration.fold import fold
 from orchestration.runners.response_cache import responses_path
 from orchestration.store.sqlite import read_facts
 from orchestration.views.table import Cell, columns

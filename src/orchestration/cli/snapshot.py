@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from orchestration.budget import Budgets
 from orchestration.cli.place import load
 from orchestration.errors import ProjectFileError
+from orchestration.fold import fold
 from orchestration.journal import now
 from orchestration.orchestrator import state_path
-from orchestration.run_state import fold
 from orchestration.store.lock import owner_pid
 from orchestration.store.sqlite import read_facts
 from orchestration.views.model import as_if_interrupted, with_new_tasks

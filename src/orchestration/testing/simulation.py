@@ -18,8 +18,9 @@ from orchestration.agent_registry import AgentRegistry
 from orchestration.errors import OrchestrationError, StoreError
 from orchestration.events import decode
 from orchestration.executor import TaskExecutor
+from orchestration.fold import fold
 from orchestration.orchestrator import ProjectOrchestrator
-from orchestration.run_state import RunState, fold
+from orchestration.run_state import RunState
 from orchestration.testing.person import Person
 from orchestration.testing.provider import serving
 from orchestration.testing.scenario import Scenario, random_scenario

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from orchestration import events as ev
 from orchestration.errors import FailureKind, OrchestrationError
+from orchestration.fold import fold
 from orchestration.ledger import PROJECT
-from orchestration.run_state import RunState, fold
 from orchestration.task import ExecutionStatus, TaskStatus
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from orchestration.executor import TaskExecutor
     from orchestration.ledger import Ledger
     from orchestration.orchestrator import ProjectOrchestrator, WorkflowResult
-    from orchestration.run_state import TaskState
+    from orchestration.run_state import RunState, TaskState
     from orchestration.task import AgentTask
     from orchestration.testing.scenario import Scenario
     from orchestration.testing.server import ServerCall, SimulatedServer

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestration import events as ev
+from orchestration.fold import apply
 from orchestration.ledger import NO_SPEND, Spend
-from orchestration.run_state import RunState, apply
+from orchestration.run_state import RunState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

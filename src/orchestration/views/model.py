@@ -11,7 +11,8 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 from orchestration import events as ev
-from orchestration.run_state import RunState, TaskState, apply, blocked_tasks
+from orchestration.fold import apply
+from orchestration.run_state import RunState, TaskState, blocked_tasks
 from orchestration.task import AgentTask, TaskStatus
 from orchestration.views import wording
 from orchestration.views.tree import grow

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestration import events as ev
-from orchestration.run_state import fold
+from orchestration.fold import fold
 from orchestration.task import AgentTask, ExecutionResult, ExecutionStatus, FailureKind
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from orchestration import events as ev
 from orchestration.budget import Budget, Budgets
+from orchestration.fold import fold
 from orchestration.ledger import Spend
-from orchestration.run_state import fold
 from orchestration.task import AgentTask, FailureKind
 from orchestration.views import table
 from orchestration.views.budgets import BudgetRow, budget_lines, budget_rows, model_rows, project_line

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from orchestration import events as ev
-from orchestration.run_state import fold
+from orchestration.fold import fold
 from orchestration.task import FailureKind
 from orchestration.views.lines import Lines, describe
 

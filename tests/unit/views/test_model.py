@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from orchestration import events as ev
 from orchestration.errors import TransitionError
+from orchestration.fold import apply
 from orchestration.ledger import Spend
-from orchestration.run_state import RunState, apply, blocked_tasks
+from orchestration.run_state import RunState, blocked_tasks
 from orchestration.task import AgentTask, ExecutionResult, FailureKind, TaskStatus
 from orchestration.views.model import as_if_interrupted, reason_blocked, view, with_new_tasks
 

@@ -1,0 +1,459 @@
+"""How facts change what is known: `apply(state, fact) -> state`, pure. An illegal transition is refused here, once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from orchestration import events as ev
+from orchestration.attempt import Session
+from orchestration.errors import FailureKind, TransitionError
+from orchestration.ledger import Reservation, Spend, scopes_of
+from orchestration.run_state import RunState, TaskState
+from orchestration.task import TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from orchestration.task import AgentTask
+
+__all__ = ["apply", "fold"]
+
+_replace = msgspec.structs.replace
+
+
+def apply(state: RunState, event: ev.Event) -> RunState:
+    """Return the state after the fact.
+
+    Raises:
+        TransitionError: if the fact cannot follow what happened before.
+        UnknownTaskError: if it speaks of a task that does not exist.
+
+    """
+    return _APPLY[type(event)](state, event)
+
+
+def fold(events: Iterable[ev.Event], state: RunState | None = None) -> RunState:
+    """Apply the facts in order, from an empty project unless a state is given."""
+    result = RunState() if state is None else state
+    for event in events:
+        result = _APPLY[type(event)](result, event)
+    return result
+
+
+# A task that waits for no moment: neither for its next attempt nor parked.
+_GOING_ON: dict[str, Any] = {"retry_at": None, "parked": "", "parked_until": None}
+# A task nobody is asked about, and of which nothing is claimed.
+_NOT_ASKED: dict[str, Any] = {"need": "", "cause": "", "asked_at": None, "reminded_at": None}
+_NOT_CLAIMED: dict[str, Any] = {"claim": None, "is_approved": False, "verdicts": ()}
+_AT_WORK = frozenset({TaskStatus.IN_PROGRESS, TaskStatus.VERIFYING})
+_ASKED = frozenset({TaskStatus.WAITING, TaskStatus.NEEDS_REVIEW})
+_STOPPED = frozenset({TaskStatus.FAILED, TaskStatus.CANCELLED})
+_OPEN = frozenset({TaskStatus.PENDING, *_AT_WORK, *_ASKED})
+_AT_REST = frozenset(TaskStatus) - _AT_WORK
+# Failures of the work itself, which the next attempt can learn from.
+_CORRECTABLE = frozenset({FailureKind.BAD_OUTPUT, FailureKind.CHECK_FAILED})
+
+# From which statuses a fact may follow. A person's or caller's word may complete anything that is not completed.
+_ALLOWED: dict[type, frozenset[TaskStatus]] = {
+    ev.TaskStarted: frozenset({TaskStatus.PENDING, *_STOPPED}),
+    ev.TaskSkipped: frozenset({TaskStatus.PENDING}),
+    ev.TaskExpanded: frozenset({TaskStatus.PENDING}),
+    ev.TaskRetrying: _AT_WORK,
+    ev.TaskParked: _AT_WORK,
+    ev.SessionStarted: _AT_WORK,
+    ev.WorkerReported: _AT_WORK,
+    ev.TaskVerifying: _AT_WORK,
+    ev.CheckFinished: _AT_WORK,
+    ev.TaskWaiting: _AT_WORK,
+    ev.TaskNeedsReview: _AT_WORK,
+    ev.PersonNotified: _ASKED,
+    ev.TaskReopened: _ASKED,
+    ev.TaskCompleted: _OPEN | _STOPPED,
+    ev.TaskFailed: _OPEN,
+    ev.TaskCancelled: _OPEN,
+    ev.TaskInterrupted: _AT_WORK,
+    ev.TaskRejected: _ASKED,
+    ev.TaskChanged: _AT_REST,
+    ev.TaskRemoved: _AT_REST,
+    ev.TaskReset: _AT_REST,
+}
+
+
+def _check(state: RunState, event: ev.Event, task_id: str) -> TaskState:
+    known = state.find(task_id)
+    if known.status not in _ALLOWED[type(event)]:
+        allowed = ", ".join(sorted(_ALLOWED[type(event)]))
+        raise TransitionError(
+            f"task {task_id!r} is {known.status.value}: {type(event).__name__} can follow only from {allowed}"
+        )
+    return known
+
+
+def _put(state: RunState, known: TaskState) -> RunState:
+    return _replace(state, tasks=state.tasks.insert(known.task.task_id, known))
+
+
+def _added(state: RunState, event: ev.TaskAdded) -> RunState:
+    return _add(state, event.task)
+
+
+def _add(state: RunState, task: AgentTask, *, origin: str = "", depth: int = 0) -> RunState:
+    if task.task_id in state.tasks:
+        raise TransitionError(f"task {task.task_id!r} exists already; a new definition is a TaskChanged")
+    known = TaskState(task=task, position=state.added, origin=origin, depth=depth)
+    return _replace(state, tasks=state.tasks.insert(task.task_id, known), added=state.added + 1)
+
+
+def _changed(state: RunState, event: ev.TaskChanged) -> RunState:
+    known = _check(state, event, event.task.task_id)
+    return _forget(state, _replace(known, task=event.task, effect_key=""))
+
+
+def _removed(state: RunState, event: ev.TaskRemoved) -> RunState:
+    known = _check(state, event, event.task_id)
+    state = _drop_offspring(state, known)
+    return _replace(state, tasks=state.tasks.remove(event.task_id))
+
+
+def _drop_offspring(state: RunState, known: TaskState) -> RunState:
+    """Return the state without the tasks that this one was expanded to or has added."""
+    for name in (*known.instances, *known.added):
+        child = state.tasks.get(name)
+        if child is None:
+            continue
+        if child.status in _AT_WORK:
+            raise TransitionError(
+                f"task {name!r}, which comes from {known.task.task_id!r}, is {child.status.value}; "
+                "cancel it, or wait until it is over"
+            )
+        state = _drop_offspring(state, child)
+        state = _replace(state, tasks=state.tasks.remove(name))
+    return state
+
+
+def _expanded(state: RunState, event: ev.TaskExpanded) -> RunState:
+    known = _check(state, event, event.task_id)
+    for task in event.instances:
+        state = _add(state, task, origin=event.task_id, depth=known.depth)
+    return _put(state, _replace(known, instances=tuple(task.task_id for task in event.instances)))
+
+
+def _skipped(state: RunState, event: ev.TaskSkipped) -> RunState:
+    known = _check(state, event, event.task_id)
+    return _put(state, _replace(known, status=TaskStatus.SKIPPED, ended_at=event.at, last_error="", result=None))
+
+
+def _started(state: RunState, event: ev.TaskStarted) -> RunState:
+    known = _check(state, event, event.task_id)
+    return _put(
+        state,
+        _replace(
+            known,
+            status=TaskStatus.IN_PROGRESS,
+            attempt=event.attempt,
+            agent=event.agent,
+            started_at=event.at,
+            ended_at=None,
+            result=None,
+            activity="",
+            effect_key=known.effect_key or f"{event.run_id}/{event.task_id}/{event.attempt}",
+            **_GOING_ON,
+        ),
+    )
+
+
+def _retrying(state: RunState, event: ev.TaskRetrying) -> RunState:
+    known = _check(state, event, event.task_id)
+    retry_at = event.at + timedelta(seconds=event.delay_s)
+    return _put(
+        state,
+        _replace(
+            known,
+            status=TaskStatus.IN_PROGRESS,
+            attempt=event.attempt,
+            agent=event.agent or known.agent,
+            last_error=event.error,
+            correction=event.error if event.kind in _CORRECTABLE else known.correction,
+            **_NOT_CLAIMED,
+            **(_GOING_ON | {"retry_at": retry_at}),
+        ),
+    )
+
+
+def _parked(state: RunState, event: ev.TaskParked) -> RunState:
+    known = _check(state, event, event.task_id)
+    return _put(state, _replace(known, parked=event.reason, parked_until=event.until, retry_at=None))
+
+
+def _session_started(state: RunState, event: ev.SessionStarted) -> RunState:
+    known = _check(state, event, event.task_id)
+    session = Session(agent=event.agent, session_id=event.session_id, workspace=event.workspace)
+    return _put(state, _replace(known, session=session))
+
+
+def _reported(state: RunState, event: ev.WorkerReported) -> RunState:
+    known = _check(state, event, event.task_id)
+    return _put(state, _replace(known, activity=event.text))
+
+
+def _verifying(state: RunState, event: ev.TaskVerifying) -> RunState:
+    known = _check(state, event, event.task_id)
+    return _put(
+        state,
+        _replace(known, status=TaskStatus.VERIFYING, claim=event.result, verdicts=(), activity="", **_GOING_ON),
+    )
+
+
+def _check_finished(state: RunState, event: ev.CheckFinished) -> RunState:
+    known = _check(state, event, event.task_id)
+    return _put(state, _replace(known, verdicts=(*known.verdicts, event)))
+
+
+def _needs_review(state: RunState, event: ev.TaskNeedsReview) -> RunState:
+    known = _check(state, event, event.task_id)
+    return _put(
+        state,
+        _replace(
+            known,
+            status=TaskStatus.NEEDS_REVIEW,
+            need="review",
+            cause=event.cause,
+            last_error=event.reason,
+            result=event.result,
+            asked_at=event.at,
+            reminded_at=None,
+            **_GOING_ON,
+        ),
+    )
+
+
+def _notified(state: RunState, event: ev.PersonNotified) -> RunState:
+    known = _check(state, event, event.task_id)
+    return _put(state, _replace(known, reminded_at=event.at))
+
+
+def _reopened(state: RunState, event: ev.TaskReopened) -> RunState:
+    known = _check(state, event, event.task_id)
+    return _put(
+        state,
+        _replace(
+            known,
+            status=TaskStatus.PENDING,
+            claim=event.result,
+            is_approved=True,
+            verdicts=(),
+            result=None,
+            **_NOT_ASKED,
+        ),
+    )
+
+
+def _call_reserved(state: RunState, event: ev.CallReserved) -> RunState:
+    known = state.find(event.task_id)
+    reservation = Reservation(
+        task_id=event.task_id,
+        scopes=scopes_of(event.task_id, event.agent, event.tags),
+        input_tokens=event.input_tokens,
+        output_tokens=event.output_tokens,
+        cost_usd=None if event.cost_usd is None else Decimal(event.cost_usd),
+    )
+    reserved = _replace(state, ledger=state.ledger.reserve(event.call_id, reservation))
+    return _put(reserved, _replace(known, **_GOING_ON))
+
+
+def _call_finished(state: RunState, event: ev.CallFinished) -> RunState:
+    spend = Spend(
+        calls=int(not event.cached),
+        input_tokens=event.input_tokens,
+        cached_tokens=event.cached_tokens,
+        output_tokens=event.output_tokens,
+        cost_usd=Decimal(event.cost_usd or 0),
+        unpriced_calls=int(event.cost_usd is None),
+    )
+    worst = state.ledger.reservations.get(event.call_id)
+    if worst is not None:
+        spend = _at_worst(spend, worst, event)
+    return _book(state, event.task_id, event.call_id, scopes_of(event.task_id, event.agent, event.tags), spend)
+
+
+def _call_released(state: RunState, event: ev.CallReleased) -> RunState:
+    return _replace(state, ledger=state.ledger.release(event.call_id))
+
+
+def _call_lost(state: RunState, event: ev.CallLost) -> RunState:
+    lost = state.ledger.reservations.get(event.call_id)
+    return state if lost is None else _book(state, lost.task_id, event.call_id, lost.scopes, lost.as_spend)
+
+
+def _at_worst(spend: Spend, worst: Reservation, event: ev.CallFinished) -> Spend:
+    """Where an answer does not say what it used or cost, book the worst case: a budget must hold for it too."""
+    if event.cost_usd is None and worst.cost_usd is not None:
+        spend = _replace(spend, cost_usd=worst.cost_usd)
+    if spend.tokens == 0:
+        spend = _replace(spend, input_tokens=worst.input_tokens, output_tokens=worst.output_tokens)
+    return spend
+
+
+def _book(state: RunState, task_id: str, call_id: str, scopes: tuple[str, ...], spend: Spend) -> RunState:
+    """Settle a call: its reservation is let go, what it used is on the accounts and with its task, if that still is."""
+    booked = _replace(state, ledger=state.ledger.release(call_id).spend(scopes, spend))
+    known = state.tasks.get(task_id)
+    if known is None:
+        return booked
+    return _put(booked, _replace(known, spend=known.spend + spend, **_GOING_ON))
+
+
+def _waiting(state: RunState, event: ev.TaskWaiting) -> RunState:
+    known = _check(state, event, event.task_id)
+    return _put(
+        state,
+        _replace(
+            known,
+            status=TaskStatus.WAITING,
+            need=event.need,
+            result=event.result,
+            asked_at=event.at,
+            reminded_at=None,
+            **_GOING_ON,
+        ),
+    )
+
+
+def _completed(state: RunState, event: ev.TaskCompleted) -> RunState:
+    known = _check(state, event, event.task_id)
+    for task in event.added:
+        state = _add(state, task, origin=event.task_id, depth=known.depth + 1)
+    added = tuple(task.task_id for task in event.added)
+    return _settle(state, _replace(known, added=added, session=None), TaskStatus.COMPLETED, event)
+
+
+def _failed(state: RunState, event: ev.TaskFailed) -> RunState:
+    return _settle(state, _check(state, event, event.task_id), TaskStatus.FAILED, event)
+
+
+def _settle(state: RunState, known: TaskState, status: TaskStatus, event: ev.TaskCompleted | ev.TaskFailed) -> RunState:
+    return _put(
+        state,
+        _replace(
+            known,
+            status=status,
+            result=event.result,
+            agent=event.result.agent or known.agent,
+            ended_at=event.at,
+            comment="",
+            draft="",
+            correction="",
+            activity="",
+            claim=None,
+            is_approved=False,
+            last_error=event.result.error,
+            **_NOT_ASKED,
+            **_GOING_ON,
+        ),
+    )
+
+
+def _cancelled(state: RunState, event: ev.TaskCancelled) -> RunState:
+    known = _check(state, event, event.task_id)
+    return _put(
+        state,
+        _replace(
+            known,
+            status=TaskStatus.CANCELLED,
+            ended_at=event.at,
+            result=None,
+            activity="",
+            **_NOT_ASKED,
+            **_NOT_CLAIMED,
+            **_GOING_ON,
+        ),
+    )
+
+
+def _interrupted(state: RunState, event: ev.TaskInterrupted) -> RunState:
+    known = _check(state, event, event.task_id)
+    return _put(state, _replace(known, status=TaskStatus.PENDING, activity="", verdicts=(), **_GOING_ON))
+
+
+def _rejected(state: RunState, event: ev.TaskRejected) -> RunState:
+    known = _check(state, event, event.task_id)
+    draft = known.result.output if known.result else ""
+    forgotten = _forget(state, known)
+    kept = _replace(forgotten.find(event.task_id), comment=event.comment, draft=draft, session=known.session)
+    return _put(forgotten, kept)
+
+
+def _reset(state: RunState, event: ev.TaskReset) -> RunState:
+    first, *others = event.task_ids
+    state = _forget(state, _check(state, event, first))
+    for task_id in others:
+        if task_id in state.tasks:  # else it went with the one that had added it
+            known = _check(state, event, task_id)
+            state = _forget(state, known, keep_instances=not set(known.task.dependencies).intersection(event.task_ids))
+    return state
+
+
+def _forget(state: RunState, known: TaskState, *, keep_instances: bool = False) -> RunState:
+    """Return the state with a task as if it had not run, but for its attempt number, its money and its place.
+
+    `keep_instances`: what it was expanded to still holds; one of its instances runs again, and then it is completed.
+    """
+    forgotten = TaskState(
+        task=known.task,
+        position=known.position,
+        attempt=known.attempt,
+        spend=known.spend,
+        origin=known.origin,
+        depth=known.depth,
+        # Whoever the work has effects on must know a repetition; after a completion it is asked for anew.
+        effect_key="" if known.status is TaskStatus.COMPLETED else known.effect_key,
+    )
+    if keep_instances:
+        forgotten = _replace(forgotten, instances=known.instances)
+        known = _replace(known, instances=())
+    return _put(_drop_offspring(state, known), forgotten)
+
+
+def _run_started(state: RunState, event: ev.RunStarted) -> RunState:
+    return _replace(state, run_id=event.run_id, run_status=None, run_started_at=event.at, run_ended_at=None)
+
+
+def _run_ended(state: RunState, event: ev.RunEnded) -> RunState:
+    return _replace(state, run_status=event.status, run_ended_at=event.at)
+
+
+# Each function takes the fact it is listed under, which a dict's type cannot say.
+_APPLY: dict[type, Callable[[RunState, Any], RunState]] = {
+    ev.RunStarted: _run_started,
+    ev.RunEnded: _run_ended,
+    ev.TaskAdded: _added,
+    ev.TaskChanged: _changed,
+    ev.TaskRemoved: _removed,
+    ev.TaskStarted: _started,
+    ev.TaskRetrying: _retrying,
+    ev.TaskParked: _parked,
+    ev.CallReserved: _call_reserved,
+    ev.CallFinished: _call_finished,
+    ev.CallReleased: _call_released,
+    ev.CallLost: _call_lost,
+    ev.TaskWaiting: _waiting,
+    ev.TaskSkipped: _skipped,
+    ev.TaskExpanded: _expanded,
+    ev.SessionStarted: _session_started,
+    ev.WorkerReported: _reported,
+    ev.TaskVerifying: _verifying,
+    ev.CheckFinished: _check_finished,
+    ev.TaskNeedsReview: _needs_review,
+    ev.PersonNotified: _notified,
+    ev.TaskReopened: _reopened,
+    ev.TaskCompleted: _completed,
+    ev.TaskFailed: _failed,
+    ev.TaskCancelled: _cancelled,
+    ev.TaskInterrupted: _interrupted,
+    ev.TaskRejected: _rejected,
+    ev.TaskReset: _reset,
+}
