@@ -1,32 +1,27 @@
 """One child process, from its start to the end of its last descendant. Knows bytes, signals and exit codes, no task.
 
-The child leads a session of its own. However the attempt ends, no process of that session outlives it.
+The child leads a session of its own and carries a mark. However the attempt ends, no process of that session outlives
+it; unless the child ended by itself and left nothing in its group, none that carries the mark does either, wherever it
+went. Where there is no /proc (macOS) that holds for the child's process group alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from orchestration.runners.process_output import LINE_MAX_BYTES, STDERR_TAIL_BYTES, STDOUT_MAX_BYTES, Output
+from orchestration.runners.process_tree import MARK_VARIABLE, ProcessTree, end_all, has_group, sweep
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
-__all__ = ["STDERR_TAIL_BYTES", "STDOUT_MAX_BYTES", "ProcessEnd", "run_process"]
+__all__ = ["LINE_MAX_BYTES", "STDERR_TAIL_BYTES", "STDOUT_MAX_BYTES", "ProcessEnd", "run_process", "sweep"]
 
-STDOUT_MAX_BYTES = 10_000_000
-STDERR_TAIL_BYTES = 4_000
-
-_GRACE_S = 1.0  # between the polite signal and the last one
-_KILL_S = 5.0  # a process stuck in the kernel is not waited for longer
 _DRAIN_S = 1.0  # for the rest of the output after the exit; descendants may hold the pipe open for ever
-_POLL_S = 0.02
-_PROC = Path("/proc")
 
 _log = logging.getLogger(__name__)
 
@@ -35,31 +30,50 @@ _log = logging.getLogger(__name__)
 class ProcessEnd:
     """How a process ended.
 
-    `exit_code` is negative for a signal. `stdout` is empty when it was longer than allowed (`is_overlong`), upon which
-    the process was killed. `stderr_tail` is the last of what it said there.
+    `exit_code` is negative for a signal. `stdout` is empty when lines were handed over, and when it was longer than
+    allowed (`is_overlong`), upon which the process was killed, as it was after it said nothing for too long
+    (`is_idle`). `stderr_tail` is the last of what it said there.
     """
 
     exit_code: int
     stdout: bytes
     stderr_tail: bytes
-    is_overlong: bool
+    is_overlong: bool = False
+    is_idle: bool = False
 
 
 async def run_process(
-    command: Sequence[str | Path], *, stdin: bytes, env: Mapping[str, str], cwd: Path | None
+    command: Sequence[str | Path],
+    *,
+    stdin: bytes,
+    env: Mapping[str, str],
+    cwd: Path | None,
+    on_line: Callable[[bytes, bool], None] | None = None,
+    raw: Path | None = None,
+    idle_timeout_s: float | None = None,
+    owner: str = "",
 ) -> ProcessEnd:
     """Run the command with `stdin` as its input, and return how it ended.
 
-    Cancelled, it ends the whole session first: SIGTERM, a second's grace, SIGKILL.
+    Each line of stdout, without its end, goes to `on_line`, if there is one, in place of being collected. One longer
+    than `LINE_MAX_BYTES` is cut there, which the second argument says. What it raises ends the process and is raised.
+    Lines that the process says while it is being ended are handed over, too.
+
+    The folder `raw` gets `stdout.log` and `stderr.log`, the first and the last 10 MB of each. After `idle_timeout_s`
+    without a byte on either the process is ended. `owner` is what `sweep` finds it by when we were killed.
+
+    Cancelled, it ends all processes first: SIGTERM, a second's grace, SIGKILL.
 
     Raises:
         OSError, ValueError: if it cannot be started.
 
     """
+    tree = ProcessTree(owner)
+    marked = {**env, MARK_VARIABLE: tree.mark}
     # Started to the end even if cancelled meanwhile: asyncio's own way out would kill the child alone, and then wait
     # for its pipes, which descendants may hold open for ever.
     async with asyncio.TaskGroup() as group:
-        starting = group.create_task(_start(command, env, cwd))
+        starting = group.create_task(_start(command, marked, cwd, on_line, raw, idle_timeout_s))
         interruption = await _outlast(starting)
     started = starting.result()
     if isinstance(started, Exception):
@@ -70,25 +84,36 @@ async def run_process(
             raise interruption
         _feed(transport, stdin)
         await output.ended
-        if not output.is_overlong:
+        if output.exited.done() and not output.drained.done():
             await asyncio.wait([output.drained], timeout=_DRAIN_S)
     finally:
-        await _end_session(transport, output)
+        await _finish(transport, output, tree)
+    output.end_lines()
     return ProcessEnd(
         exit_code=cast("int", transport.get_returncode()),
         stdout=bytes(output.stdout),
         stderr_tail=bytes(output.stderr_tail),
         is_overlong=output.is_overlong,
+        is_idle=output.is_idle,
     )
 
 
 async def _start(
-    command: Sequence[str | Path], env: Mapping[str, str], cwd: Path | None
-) -> tuple[asyncio.SubprocessTransport, _Output] | OSError | ValueError:
+    command: Sequence[str | Path],
+    env: Mapping[str, str],
+    cwd: Path | None,
+    on_line: Callable[[bytes, bool], None] | None,
+    raw: Path | None,
+    idle_timeout_s: float | None,
+) -> tuple[asyncio.SubprocessTransport, Output] | OSError | ValueError:
     """Start the process; return the error, too, since a TaskGroup would wrap one that is raised."""
     loop = asyncio.get_running_loop()
+
+    def listen() -> Output:
+        return Output(loop, on_line=on_line, raw=raw, idle_timeout_s=idle_timeout_s)
+
     try:
-        return await loop.subprocess_exec(lambda: _Output(loop), *command, cwd=cwd, env=env, start_new_session=True)
+        return await loop.subprocess_exec(listen, *command, cwd=cwd, env=env, start_new_session=True)
     except (OSError, ValueError) as exc:
         return exc
 
@@ -104,52 +129,6 @@ async def _outlast(task: asyncio.Task[Any]) -> asyncio.CancelledError | None:
     return interruption
 
 
-class _Output(asyncio.SubprocessProtocol):
-    """Collects what the process says, within bounds, and notes its end."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.stdout = bytearray()
-        self.stderr_tail = bytearray()
-        self.is_overlong = False
-        self.ended: asyncio.Future[None] = loop.create_future()  # it exited, or said too much
-        self.exited: asyncio.Future[None] = loop.create_future()
-        self.drained: asyncio.Future[None] = loop.create_future()  # nobody can write any more
-        self.released: asyncio.Future[None] = loop.create_future()  # the loop has let go of it
-        self._open = {1, 2}
-
-    def pipe_data_received(self, fd: int, data: bytes) -> None:
-        """Keep it, as far as there is room."""
-        if fd == 2:  # noqa: PLR2004 -- stderr
-            self.stderr_tail += data
-            del self.stderr_tail[:-STDERR_TAIL_BYTES]
-        elif not self.is_overlong:
-            self.stdout += data
-            if len(self.stdout) > STDOUT_MAX_BYTES:
-                self.is_overlong = True
-                self.stdout.clear()
-                _settle(self.ended)
-
-    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002 -- a closed pipe is an end
-        """Note the end of one stream."""
-        self._open.discard(fd)
-        if not self._open:
-            _settle(self.drained)
-
-    def process_exited(self) -> None:
-        """Note the exit."""
-        _settle(self.exited)
-        _settle(self.ended)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- see above
-        """Note that the loop has let go."""
-        _settle(self.released)
-
-
-def _settle(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
 def _feed(transport: asyncio.SubprocessTransport, stdin: bytes) -> None:
     """Hand over the input; a process that does not read it is free not to."""
     pipe = cast("asyncio.WriteTransport", transport.get_pipe_transport(0))
@@ -157,68 +136,27 @@ def _feed(transport: asyncio.SubprocessTransport, stdin: bytes) -> None:
     pipe.write_eof()
 
 
-async def _end_session(transport: asyncio.SubprocessTransport, output: _Output) -> None:
-    """End whatever is left of the session and let go of the process.
+async def _finish(transport: asyncio.SubprocessTransport, output: Output, tree: ProcessTree) -> None:
+    """End whatever is left of the process and let go of it.
 
     A cancellation meanwhile, even a second one, is raised only after that: an abandoned process could never be found
-    again. It takes 6 s at most.
+    again.
     """
-    session = transport.get_pid()
-    interruption: asyncio.CancelledError | None = None
-    is_gone = output.exited.done() and not _has_group(session)
-    for signum, patience_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, _KILL_S)):
-        deadline_s = asyncio.get_running_loop().time() + patience_s
-        is_sent = False
-        while not is_gone and asyncio.get_running_loop().time() < deadline_s:
-            if not is_sent or signum == signal.SIGKILL:  # again and again, for those forked in between
-                _signal(session, signum)
-                is_sent = True
-            try:
-                await asyncio.sleep(_POLL_S)
-            except asyncio.CancelledError as exc:
-                interruption = exc
-            is_gone = output.exited.done() and not any(_members(session))
-    if not is_gone:
-        _log.warning("processes of session %d survived SIGKILL; look at `ps -s %d`", session, session)
-    transport.close()
-    try:
-        await asyncio.wait([output.released], timeout=_DRAIN_S)
-    except asyncio.CancelledError as exc:
-        interruption = exc
+    async with asyncio.TaskGroup() as group:
+        interruption = await _outlast(group.create_task(_let_go(transport, output, tree)))
     if interruption is not None:
         raise interruption
 
 
-def _signal(session: int, signum: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(session, signum)
-    for pid in _members(session):  # shells give their background jobs groups of their own
-        with suppress(ProcessLookupError, PermissionError):
-            if os.getpgid(pid) != session:
-                os.kill(pid, signum)
-
-
-def _has_group(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
-
-
-def _members(session: int) -> Iterator[int]:
-    """Yield the session's live processes; where there is no /proc, its leader while its group lives."""
-    if not (_PROC / "self" / "stat").exists():
-        if _has_group(session):
-            yield session
-        return
-    for name in os.listdir(_PROC):  # noqa: PTH208 -- a tenth of the time of iterdir, on the event loop
-        # A process may vanish at any point in here.
-        with suppress(ProcessLookupError, PermissionError, FileNotFoundError):
-            if name.isdigit() and os.getsid(int(name)) == session and not _is_zombie(_PROC / name / "stat"):
-                yield int(name)
-
-
-def _is_zombie(stat: Path) -> bool:
-    """Say whether the process is dead and only waits for its parent to notice, which in a container may be never."""
-    return stat.read_text(errors="replace").rpartition(")")[2].split()[0] == "Z"
+async def _let_go(transport: asyncio.SubprocessTransport, output: Output, tree: ProcessTree) -> None:
+    output.stop_watching()
+    leader = transport.get_pid()
+    # The usual end costs one system call; only others are worth a look at every process of the system.
+    if not (output.exited.done() and output.drained.done()) or has_group(leader):
+        if survivors := await end_all(lambda: tree.living(leader), group=leader):
+            pids = ", ".join(str(each.pid) for each in survivors)
+            _log.warning("processes %s survived SIGKILL; look at `ps -p %s`", pids, pids.replace(" ", ""))
+        await output.flush()
+    transport.close()
+    await asyncio.wait([output.released], timeout=_DRAIN_S)
+    await output.aclose()

@@ -1,6 +1,7 @@
 import json
 import logging
 import sys
+import textwrap
 import warnings
 
 import pytest
@@ -99,14 +100,13 @@ async def test_a_task_s_own_model_and_limit_come_before_the_agent_s(runner, say)
 
 async def test_the_attempt_is_named_in_the_environment(runner, say, monkeypatch):
     monkeypatch.setenv("OF_THE_CALLER", "kept")
+    code = """
+        import os
+        names = sorted(name for name in os.environ if name.startswith(("ORCHESTRATION_", "OF_THE_")))
+        print(*[os.environ[name] for name in names if name != "ORCHESTRATION_OWNER"])
+    """
 
-    output = (
-        await runner.run(
-            say("import os; print(*[os.environ[n] for n in sorted(os.environ) if n.startswith(('ORCHES', 'OF_THE_'))])")
-        )
-    ).output
-
-    assert output == "kept 2 run-1/draft/2 run-1 draft"
+    assert (await runner.run(say(textwrap.dedent(code)))).output == "kept 2 run-1/draft/2 run-1 draft"
 
 
 @pytest.mark.parametrize(("system", "text"), [("Be brief.", "Be brief.\n\nDö it"), (None, "Dö it")])

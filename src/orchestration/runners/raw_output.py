@@ -1,0 +1,154 @@
+"""What a process says, kept in files as it was said: the beginning and the end of it, whatever its length.
+
+Knows bytes and files; no process. The event loop only hands over: files are written by threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import ExitStack
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+__all__ = ["RAW_HEAD_BYTES", "RAW_TAIL_BYTES", "BoundedFile", "RawLog"]
+
+RAW_HEAD_BYTES = 10_000_000
+RAW_TAIL_BYTES = 10_000_000
+
+_PENDING_MAX_BYTES = 1_000_000
+_COPY_BYTES = 1_000_000
+
+_log = logging.getLogger(__name__)
+
+
+class RawLog:
+    """One stream's file, written behind the event loop's back.
+
+    When the disk is slower than the stream, `pause` is called at 1 MB that wait, `resume` when they are on their way.
+    A disk that takes no more costs the log, told by a warning, and nothing else.
+    """
+
+    def __init__(self, path: Path, *, pause: Callable[[], None], resume: Callable[[], None]) -> None:
+        self._path = path
+        self._file = BoundedFile(path)
+        self._pause = pause
+        self._resume = resume
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._writing: asyncio.Future[None] | None = None
+        self._is_broken = False
+        self.is_paused = False
+
+    def write(self, data: bytes) -> None:
+        """Take it; it is written soon."""
+        if self._is_broken:
+            return
+        self._pending.append(data)
+        self._pending_bytes += len(data)
+        if self._writing is None:
+            self._write_pending()
+        elif self._pending_bytes >= _PENDING_MAX_BYTES and not self.is_paused:
+            self.is_paused = True
+            self._pause()
+
+    async def aclose(self) -> None:
+        """Write what is left, and put beginning and end together. Not to be cancelled."""
+        while self._writing is not None:
+            await asyncio.wait([self._writing])
+        self._start(self._file.close)
+        while self._writing is not None:
+            await asyncio.wait([self._writing])
+
+    def _write_pending(self) -> None:
+        batch, self._pending, self._pending_bytes = self._pending, [], 0
+        self._start(self._file.append, batch)
+
+    def _start(self, call: Callable[..., None], *arguments: Sequence[bytes]) -> None:
+        self._writing = asyncio.get_running_loop().run_in_executor(None, call, *arguments)
+        self._writing.add_done_callback(self._written)
+
+    def _written(self, writing: asyncio.Future[None]) -> None:
+        self._writing = None
+        if (error := writing.exception()) is not None and not self._is_broken:
+            self._is_broken = True
+            self._pending.clear()
+            _log.warning("cannot keep what the process says in %s: %s; it goes on without", self._path, error)
+        if self._pending:
+            self._write_pending()
+        if self.is_paused:
+            self.is_paused = False
+            self._resume()
+
+
+class BoundedFile:
+    """Keeps the first and the last 10 MB of what is appended, with a line between them that says how much is missing.
+
+    Until it is closed, the end is in a second file, `<name>.tail`, which is written over from its beginning when it is
+    full. Blocks; one caller at a time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._tail_path = path.with_name(f"{path.name}.tail")
+        self._head: IO[bytes] | None = None
+        self._tail: IO[bytes] | None = None
+        self._size_bytes = 0
+
+    def append(self, chunks: Sequence[bytes]) -> None:
+        """Add the chunks."""
+        if self._head is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._head = self._path.open("wb")
+        for chunk in chunks:
+            room = max(0, RAW_HEAD_BYTES - self._size_bytes)
+            if room:
+                self._head.write(chunk[:room])
+            if len(chunk) > room:
+                self._append_to_tail(memoryview(chunk)[room:], max(0, self._size_bytes - RAW_HEAD_BYTES))
+            self._size_bytes += len(chunk)
+        self._head.flush()
+
+    def close(self) -> None:
+        """Put the end behind the beginning. A process that said nothing leaves an empty file."""
+        with ExitStack() as stack:
+            stack.callback(self._tail_path.unlink, missing_ok=True)
+            self.append(())
+            for file in filter(None, (self._head, self._tail)):
+                stack.enter_context(file)
+            self._join()
+
+    def _append_to_tail(self, data: memoryview, position: int) -> None:
+        if self._tail is None:
+            self._tail = self._tail_path.open("w+b")
+        while data:
+            offset = position % RAW_TAIL_BYTES
+            part = data[: RAW_TAIL_BYTES - offset]
+            self._tail.seek(offset)
+            self._tail.write(part)
+            position += len(part)
+            data = data[len(part) :]
+
+    def _join(self) -> None:
+        if self._head is None or self._tail is None:
+            return
+        tail_bytes = self._size_bytes - RAW_HEAD_BYTES
+        if tail_bytes <= RAW_TAIL_BYTES:
+            self._copy(0, tail_bytes)
+            return
+        self._head.write(f"\n[... {tail_bytes - RAW_TAIL_BYTES:,} bytes are left out here ...]\n".encode())
+        seam = tail_bytes % RAW_TAIL_BYTES
+        self._copy(seam, RAW_TAIL_BYTES)
+        self._copy(0, seam)
+
+    def _copy(self, start: int, end: int) -> None:
+        """Copy a part of the tail behind the head."""
+        assert self._head is not None  # noqa: S101 -- `_join` has looked
+        assert self._tail is not None  # noqa: S101
+        self._tail.seek(start)
+        while start < end and (part := self._tail.read(min(_COPY_BYTES, end - start))):
+            self._head.write(part)
+            start += len(part)
