@@ -33,15 +33,23 @@ __all__ = [
     "Work",
     "WorstCase",
     "current",
+    "nothing_to_see",
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskInput:
-    """What a dependency came to: its output as text and, where it is JSON, as `data`."""
+    """What a dependency came to: its output as text and, where it is JSON, as `data`; the files it produced.
+
+    `files` are mappings with `path`, `sha256` and more. `skipped`: its condition did not hold, so there is no output.
+    `added` are the outcomes of the tasks that its result has added, by id.
+    """
 
     output: str
     data: Any = None
+    files: tuple[Mapping[str, Any], ...] = ()
+    skipped: bool = False
+    added: Mapping[str, TaskInput] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +171,11 @@ def _ignore(_event: Event) -> None:
     """Drop a report: nobody listens outside an orchestrator."""
 
 
+def nothing_to_see(_data: object) -> str:
+    """Return nothing: this result may count without anybody seeing it."""
+    return ""
+
+
 async def _at_once() -> None:
     """Return: outside an orchestrator nothing is kept."""
 
@@ -175,7 +188,9 @@ class AttemptContext:
     when a person rejected an earlier draft. `parking` is shared by all executions of a project.
 
     `session` is what an attempt that was broken off has left, to be gone on with; `claim` is what it had come to, to be
-    verified instead of working again. `effect_key` stays the same until the work is done. `item` is the element that an
+    verified instead of working again, and `is_approved` if that is a person's word; `correction` says what was wrong
+    with the attempt before. `examine(data)` says what a person has to see before a result counts, nothing if that is
+    not needed. `effect_key` stays the same until the work is done. `item` is the element that an
     instance of a `for_each` task is for. `owner` marks the project's processes. `artefacts` is the folder for what
     this attempt leaves to be looked at. `durable` returns when all that was reported is on the disk.
     """
@@ -191,6 +206,9 @@ class AttemptContext:
     parking: Parking = field(default_factory=Parking)
     session: Session | None = None
     claim: ExecutionResult | None = None
+    is_approved: bool = False
+    correction: str = ""
+    examine: Callable[[Any], str] = nothing_to_see
     effect_key: str = ""
     item: Any = None
     owner: str = ""

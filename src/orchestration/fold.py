@@ -123,7 +123,7 @@ def _drop_offspring(state: RunState, known: TaskState) -> RunState:
     """Return the state without the tasks that this one was expanded to or has added."""
     for name in (*known.instances, *known.added):
         child = state.tasks.get(name)
-        if child is None:
+        if child is None or child.origin != known.task.task_id:
             continue
         if child.status in _AT_WORK:
             raise TransitionError(
@@ -388,12 +388,12 @@ def _rejected(state: RunState, event: ev.TaskRejected) -> RunState:
 
 
 def _reset(state: RunState, event: ev.TaskReset) -> RunState:
-    first, *others = event.task_ids
-    state = _forget(state, _check(state, event, first))
-    for task_id in others:
-        if task_id in state.tasks:  # else it went with the one that had added it
-            known = _check(state, event, task_id)
-            state = _forget(state, known, keep_instances=not set(known.task.dependencies).intersection(event.task_ids))
+    for index, task_id in enumerate(event.task_ids):
+        if index and task_id not in state.tasks:
+            continue  # it went with the one that had added it
+        known = _check(state, event, task_id)
+        is_later = index > 0 and not set(known.task.dependencies).intersection(event.task_ids)
+        state = _forget(state, known, keep_instances=is_later)
     return state
 
 

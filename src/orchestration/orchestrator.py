@@ -17,6 +17,7 @@ from orchestration.agent_registry import AgentRegistry
 from orchestration.definition import Definition
 from orchestration.errors import InvalidTaskError, OrchestrationError, StoreError, TransitionError
 from orchestration.executor import TaskExecutor
+from orchestration.expansion import Expansion
 from orchestration.journal import Journal, now
 from orchestration.output_files import OutputFiles
 from orchestration.purse import JournalPurse
@@ -84,8 +85,17 @@ class ProjectOrchestrator:
         self._journal = Journal(store if store is not None else self._default_store())
         self._outputs = OutputFiles(self.project_root)
         self._purse = JournalPurse(self._journal, budgets)
+        default = getattr(executor, "default_agent", None)
+        self._default_agent = default if isinstance(default, str) else None
+        self._expansion = Expansion(self.registry, self.project_root, self._default_agent)
         self._task_run = TaskRun(
-            self._journal, self.executor, outputs=self._outputs, purse=self._purse, variables=variables
+            self._journal,
+            self.executor,
+            outputs=self._outputs,
+            purse=self._purse,
+            expansion=self._expansion,
+            variables=variables,
+            state_path=None if self.project_root is None else state_path(self.project_root, project_id),
         )
         self._definition = Definition(self._journal)
         self._workflow: Workflow | None = None
@@ -307,12 +317,11 @@ class ProjectOrchestrator:
             raise OrchestrationError("this project's workflow is running already; wait for it, or cancel() it")
         before = self._journal.state
         graph.check(self._definition.edges())
-        default = getattr(self.executor, "default_agent", None)
         self._workflow = Workflow(
             self._journal,
             self._task_run,
             limit_of=self._limit_of,
-            default_agent=default if isinstance(default, str) else None,
+            default_agent=self._default_agent,
             max_concurrent=max_concurrent,
         )
         try:

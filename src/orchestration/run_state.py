@@ -127,8 +127,9 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
 
     def _all_added(self, known: TaskState) -> Iterator[str]:
         for name in known.added:
-            yield name
-            if (other := self.tasks.get(name)) is not None:
+            other = self.tasks.get(name)
+            if other is not None and other.origin == known.task.task_id:
+                yield name
                 yield from self._all_added(other)
 
 

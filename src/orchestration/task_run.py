@@ -7,26 +7,41 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from orchestration import events as ev
-from orchestration.attempt import AttemptContext, Parking, TaskInput, current
-from orchestration.errors import DependencyError, InvalidTaskError, RunStopError, StoreError
+from orchestration.attempt import AttemptContext, Parking, TaskInput, current, nothing_to_see
+from orchestration.errors import AttemptError, DependencyError, InvalidTaskError, RunStopError, StoreError
+from orchestration.expansion import ADDED_TASKS_SCHEMA
 from orchestration.journal import now
-from orchestration.task import AgentTask, ExecutionResult, ExecutionStatus, FailureKind, TaskStatus
+from orchestration.task import SATISFIED, AgentTask, ExecutionResult, ExecutionStatus, FailureKind, TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from orchestration.attempt import Purse
+    from orchestration.expansion import Expansion
     from orchestration.journal import Journal
     from orchestration.output_files import OutputFiles
     from orchestration.run_state import RunState, TaskState
 
 __all__ = ["Executor", "TaskRun", "failure", "read_inputs", "unmet_dependencies", "with_status"]
 
-_FINAL = (TaskStatus.COMPLETED, TaskStatus.WAITING)
+# What can be returned as it stands: it is over, or a person has the next word.
+_FINAL = (TaskStatus.COMPLETED, TaskStatus.WAITING, TaskStatus.NEEDS_REVIEW)
+_AT_WORK = (TaskStatus.IN_PROGRESS, TaskStatus.VERIFYING)
+# Facts about an execution; they come too late to matter once its task is settled.
+_PASSING = (
+    ev.TaskRetrying,
+    ev.TaskParked,
+    ev.SessionStarted,
+    ev.WorkerReported,
+    ev.TaskVerifying,
+    ev.CheckFinished,
+)
 
 
 class Executor(Protocol):
@@ -75,20 +90,26 @@ class TaskRun:
         *,
         outputs: OutputFiles,
         purse: Purse,
+        expansion: Expansion,
         variables: Mapping[str, str] | None = None,
+        state_path: Path | None = None,
     ) -> None:
         self._journal = journal
         self._purse = purse
         self._executor = executor
         self._outputs = outputs
+        self._expansion = expansion
         self._variables = dict(variables or {})
+        self._owner = "" if state_path is None else str(state_path.absolute())
+        self._artefacts = None if state_path is None else state_path.with_suffix(".artefacts").absolute()
         self._running: dict[str, _Execution] = {}
         self.parking = Parking()
 
     async def run(self, task_id: str, agent: str | None = None) -> ExecutionResult:
         """Execute one task and return its outcome when that is durable.
 
-        A completed or waiting task's recorded result is returned as it is; an execution that is going on is joined.
+        A completed or waiting task's recorded result is returned as it is; an execution that is going on is joined. A
+        task that is skipped, or becomes instances that are to be executed first, returns a `PENDING` result.
 
         Raises:
             UnknownTaskError: if there is no such task.
@@ -101,14 +122,18 @@ class TaskRun:
             if (result := await going_on.join()) is not None:
                 return result
         known = self._journal.state.find(task_id)
-        if known.status in _FINAL and known.result is not None:
+        if known.status in _FINAL or known.status is TaskStatus.SKIPPED:
             await self._journal.durable()
-            return known.result
+            return known.result or _no_result(known)
         me = asyncio.current_task()
         assert me is not None  # noqa: S101 -- a coroutine always runs in a task
         # Known as running before the fact is told, so that a subscriber who cancels it at once finds it.
         execution = self._running[task_id] = _Execution(me)
         try:
+            if known.task.when is not None or known.task.for_each is not None:
+                instead = await self._instead(known)
+                if instead is not None:
+                    return instead
             self.start(task_id, agent)
             return await self._execute(execution, self._journal.state.find(task_id), agent)
         except Exception as exc:
@@ -128,8 +153,7 @@ class TaskRun:
 
         """
         known = self._journal.state.find(task_id)
-        if unmet := unmet_dependencies(self._journal.state, known):
-            raise DependencyError(f"task {task_id!r} cannot start; it depends on {', '.join(unmet)}")
+        self._refuse_unmet(known)
         self._journal.record(
             ev.TaskStarted(
                 at=now(),
@@ -139,6 +163,39 @@ class TaskRun:
                 run_id=self._journal.state.run_id,
             )
         )
+
+    async def _instead(self, known: TaskState) -> ExecutionResult | None:
+        """Let a task be skipped, expanded or gathered; None if it is to be carried out as it stands.
+
+        Raises:
+            DependencyError: if a dependency is not completed.
+
+        """
+        task_id = known.task.task_id
+        self._refuse_unmet(known)
+        try:
+            event = await self._expansion.before(known, self._journal.state, self._context(known))
+        except AttemptError as exc:
+            self.start(task_id)
+            result = failure(task_id, exc, known=known)
+            self._journal.record(ev.TaskFailed(at=now(), task_id=task_id, result=result))
+            await self._journal.durable()
+            return result
+        if event is None:
+            return None
+        latest = self._journal.state.tasks.get(task_id)
+        if latest is not known:  # settled, changed or reset while its expression was evaluated: that goes before
+            return (latest and latest.result) or _no_result(latest or known)
+        self._journal.record(event)
+        await self._journal.durable()
+        settled = self._journal.state.find(task_id)
+        if settled.status is TaskStatus.COMPLETED:
+            await self._outputs.write(settled)
+        return settled.result or _no_result(settled)
+
+    def _refuse_unmet(self, known: TaskState) -> None:
+        if unmet := unmet_dependencies(self._journal.state, known):
+            raise DependencyError(f"task {known.task.task_id!r} cannot start; it depends on {', '.join(unmet)}")
 
     def cancel(self, task_id: str) -> bool:
         """Stop the task's execution, so that it comes to `cancelled`; False if there is none going on."""
@@ -197,7 +254,7 @@ class TaskRun:
             # The start is durable before anything is done in its name. The facts before it are then durable too, so a
             # task needs no other wait for the completion of what it depends on.
             await self._journal.durable()
-            result = await self._executor.execute(with_status(known.task, known.status), agent=agent)
+            result = await self._executor.execute(_as_executed(known), agent=agent)
             if execution.is_cancelled:
                 await asyncio.sleep(0)  # a cancellation still on its way arrives here, not in the caller's own code
         finally:
@@ -217,9 +274,8 @@ class TaskRun:
             result = failure(task_id, leak, known=known)
             return self._settle(known, result) or result
         if self._is_current(known):
-            event = ev.TaskCancelled if execution.is_cancelled else ev.TaskInterrupted
             with contextlib.suppress(StoreError):  # told by whoever waits for the store; the cancellation must go on
-                self._journal.record(event(at=now(), task_id=task_id))
+                self._journal.record(self._broken_off(execution, self._journal.state.find(task_id)))
         return ExecutionResult(
             task_id,
             agent=known.agent,
@@ -229,20 +285,49 @@ class TaskRun:
             error="cancelled",
         )
 
+    def _broken_off(self, execution: _Execution, latest: TaskState) -> ev.Event:
+        """Say what becomes of a task that was stopped; what must not happen twice may have happened."""
+        task_id = latest.task.task_id
+        if latest.task.effects == "once" and latest.status is TaskStatus.IN_PROGRESS and not latest.parked:
+            reason = (
+                f"attempt {latest.attempt} was stopped while it was under way, and its effects must not happen twice; "
+                "find out whether they happened"
+            )
+            return ev.TaskNeedsReview(at=now(), task_id=task_id, cause="effect", reason=reason)
+        event = ev.TaskCancelled if execution.is_cancelled else ev.TaskInterrupted
+        return event(at=now(), task_id=task_id)
+
     def _settle(self, known: TaskState, result: ExecutionResult) -> ExecutionResult | None:
         """Record the outcome and return it as recorded; None if the task was settled by someone else meanwhile."""
         if not self._is_current(known):
             return None
         try:
-            self._journal.record(_outcome(known.task.task_id, result))
-        except InvalidTaskError as exc:  # the result holds what JSON cannot say
+            self._journal.record(self._outcome(known, result))
+        except (InvalidTaskError, AttemptError) as exc:  # the result holds what JSON cannot say, or is no list of tasks
             result = failure(known.task.task_id, exc, known=known)
-            self._journal.record(_outcome(known.task.task_id, result))
+            self._journal.record(self._outcome(known, result))
         return result
+
+    def _outcome(self, known: TaskState, result: ExecutionResult) -> ev.Event:
+        at, task_id = now(), known.task.task_id
+        match result.status:
+            case ExecutionStatus.SUCCESS:
+                added = self._expansion.added(known, self._journal.state, result.metadata.get("data"))
+                return ev.TaskCompleted(at=at, task_id=task_id, result=result, added=added)
+            case ExecutionStatus.CANCELLED:
+                return ev.TaskCancelled(at=at, task_id=task_id)
+            case ExecutionStatus.PENDING:
+                review = result.metadata.get("needs_review")
+                if review is not None:
+                    return ev.TaskNeedsReview(at=at, task_id=task_id, result=result, **review)
+                is_draft = result.metadata.get("execution_mode") == "hybrid" or "asks" in result.metadata
+                return ev.TaskWaiting(at=at, task_id=task_id, need="approval" if is_draft else "answer", result=result)
+            case _:
+                return ev.TaskFailed(at=at, task_id=task_id, result=result)
 
     def _is_current(self, known: TaskState) -> bool:
         latest = self._journal.state.tasks.get(known.task.task_id)
-        return latest is not None and latest.status is TaskStatus.IN_PROGRESS and latest.started_at == known.started_at
+        return latest is not None and latest.status in _AT_WORK and latest.started_at == known.started_at
 
     def _context(self, known: TaskState) -> AttemptContext:
         state = self._journal.state
@@ -256,40 +341,75 @@ class TaskRun:
             report=self._report,
             purse=self._purse,
             parking=self.parking,
+            session=known.session,
+            claim=known.claim,
+            is_approved=known.is_approved,
+            correction=known.correction,
+            examine=nothing_to_see if known.task.adds_tasks is None else partial(self._preview, known),
+            effect_key=known.effect_key,
+            owner=self._owner,
+            artefacts=self._artefacts and self._artefacts / known.task.task_id / str(known.attempt),
+            durable=self._journal.durable,
         )
+
+    def _preview(self, known: TaskState, data: object) -> str:
+        return self._expansion.preview(known, self._journal.state, data)
 
     def _report(self, event: ev.Event) -> None:
         """Take a fact from the executor; one about a task that was settled meanwhile comes too late to matter.
 
         What a call used matters whatever became of its task.
         """
-        if isinstance(event, ev.TaskRetrying | ev.TaskParked):
+        if isinstance(event, _PASSING):
             known = self._journal.state.tasks.get(event.task_id)
-            if known is None or known.status is not TaskStatus.IN_PROGRESS:
+            if known is None or known.status not in _AT_WORK:
                 return
         self._journal.record(event)
 
 
 def read_inputs(state: RunState, task: AgentTask) -> dict[str, TaskInput]:
-    """Return the outcomes of a task's completed dependencies by id, in the order the task names them."""
-    inputs = {}
-    for name in task.dependencies:
-        known = state.tasks.get(name)
-        if known is not None and known.result is not None and known.status is TaskStatus.COMPLETED:
-            inputs[name] = TaskInput(output=known.result.output, data=known.result.metadata.get("data"))
-    return inputs
+    """Return the outcomes of a task's dependencies by id, in the order the task names them."""
+    return {name: given for name in task.dependencies if (given := _input(state, name)) is not None}
+
+
+def _input(state: RunState, name: str) -> TaskInput | None:
+    known = state.tasks.get(name)
+    if known is None:
+        return None
+    if known.status is TaskStatus.SKIPPED:
+        return TaskInput(output="", skipped=True)
+    if known.result is None or known.status is not TaskStatus.COMPLETED:
+        return None
+    metadata = known.result.metadata
+    added = {name: given for name in known.added if (given := _input(state, name)) is not None} if known.added else {}
+    return TaskInput(
+        output=known.result.output, data=metadata.get("data"), files=tuple(metadata.get("files", ())), added=added
+    )
 
 
 def unmet_dependencies(state: RunState, known: TaskState) -> list[str]:
-    """Return a phrase for each dependency that is not completed, such as `'outline' (failed)`."""
+    """Return a phrase for each task that is waited for and not done, such as `'outline' (failed)`."""
     unmet = []
-    for name in known.task.dependencies:
+    for name in state.edges_of(known):
         other = state.tasks.get(name)
         if other is None:
             unmet.append(f"{name!r} (not a task of this project)")
-        elif other.status is not TaskStatus.COMPLETED:
+        elif other.status not in SATISFIED:
             unmet.append(f"{name!r} ({other.status.value})")
     return unmet
+
+
+def _as_executed(known: TaskState) -> AgentTask:
+    """Return the task as the executor gets it: one that adds tasks is told, if by nobody else, in which form."""
+    task = with_status(known.task, known.status)
+    if task.adds_tasks is None or task.output_schema is not None:
+        return task
+    return replace(task, output_schema=ADDED_TASKS_SCHEMA)
+
+
+def _no_result(known: TaskState) -> ExecutionResult:
+    """Return what there is to say of a task without an outcome: it was skipped, or its instances have to be done."""
+    return ExecutionResult(known.task.task_id, metadata={"status": known.status.value})
 
 
 def with_status(task: AgentTask, status: TaskStatus) -> AgentTask:
@@ -299,20 +419,6 @@ def with_status(task: AgentTask, status: TaskStatus) -> AgentTask:
     copy = object.__new__(AgentTask)
     copy.__dict__.update(task.__dict__, status=status)
     return copy
-
-
-def _outcome(task_id: str, result: ExecutionResult) -> ev.Event:
-    at = now()
-    match result.status:
-        case ExecutionStatus.SUCCESS:
-            return ev.TaskCompleted(at=at, task_id=task_id, result=result)
-        case ExecutionStatus.CANCELLED:
-            return ev.TaskCancelled(at=at, task_id=task_id)
-        case ExecutionStatus.PENDING:
-            is_draft = result.metadata.get("execution_mode") == "hybrid"
-            return ev.TaskWaiting(at=at, task_id=task_id, need="approval" if is_draft else "answer", result=result)
-        case _:
-            return ev.TaskFailed(at=at, task_id=task_id, result=result)
 
 
 def failure(task_id: str, exc: Exception, *, known: TaskState | None = None) -> ExecutionResult:

@@ -8,13 +8,13 @@ project file, who can name commands to run anyway; what models write is only eve
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestration.errors import AttemptError
 from orchestration.task import FailureKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from jinja2 import StrictUndefined
@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 else:
     StrictUndefined = ImmutableSandboxedEnvironment = object  # combined with the real ones in `_environment`
 
-__all__ = ["FILE_MAX_BYTES", "OUTPUT_MAX_CHARS", "STEPS_MAX", "InnerFileError", "is_template", "read_file", "render"]
+__all__ = [
+    "FILE_MAX_BYTES",
+    "OUTPUT_MAX_CHARS",
+    "STEPS_MAX",
+    "InnerFileError",
+    "evaluate",
+    "is_template",
+    "read_file",
+    "render",
+]
 
 OUTPUT_MAX_CHARS = 8_000_000
 FILE_MAX_BYTES = 4_000_000
@@ -33,7 +42,12 @@ _POWER_MAX_BITS = 10_000
 STEPS_MAX = 1_000_000  # a turn of a loop is one: about a second's work in all
 _CALL_STEPS = 20  # what calling a macro takes, compared with that
 
-_NAMES = "a template knows: tasks.<id>.output, tasks.<id>.data, vars.<name>, task.<field>, file('path')"
+_NAMES = (
+    "a template knows: tasks.<id>.output, .data, .files and .skipped, vars.<name>, task.<field>, file('path'), "
+    "and item in a task with for_each"
+)
+
+T = TypeVar("T")
 
 
 class InnerFileError(Exception):
@@ -56,11 +70,29 @@ def render(task: AgentTask, context: AttemptContext, root: Path | None) -> str:
         AttemptError: of kind `bad_request`, naming the task, the template's line and what is wrong.
 
     """
+    return _within_words(f"the prompt of task {task.task_id!r} cannot be made", lambda: _render(task, context, root))
+
+
+def evaluate(name: str, expression: str, task: AgentTask, context: AttemptContext, root: Path | None) -> Any:
+    """Return the value of an expression such as `tasks.review.data.score < 7`. Blocks: call it in a thread.
+
+    `name` is the field of the task that it stands in. It may stand in `{{ }}`, as in a template.
+
+    Raises:
+        AttemptError: of kind `bad_request`, naming the task, the field and what is wrong.
+
+    """
+    what = f"`{name}` of task {task.task_id!r} cannot be evaluated: {expression.strip()!r}"
+    return _within_words(what, lambda: _evaluate(expression, task, context, root))
+
+
+def _within_words(what: str, make: Callable[[], T]) -> T:
+    """Return what `make` does; its mistakes leave as an AttemptError that begins with `what`."""
     # Imported here: 40 ms that a project without templates need not pay.
     from jinja2 import TemplateSyntaxError  # noqa: PLC0415
 
     try:
-        return _render(task, context, root)
+        return make()
     except TemplateSyntaxError as exc:
         line, problem = exc.lineno, exc.message or "not a valid template"
     except RecursionError:
@@ -68,9 +100,7 @@ def render(task: AgentTask, context: AttemptContext, root: Path | None) -> str:
     except Exception as exc:  # noqa: BLE001 -- whatever a filter or an expression raises is the template's mistake
         line, problem = _line_of(exc), _words_of(exc)
     at = "" if line is None else f", line {line} of its template"
-    raise AttemptError(
-        f"the prompt of task {task.task_id!r} cannot be made{at}: {problem}", kind=FailureKind.BAD_REQUEST
-    )
+    raise AttemptError(f"{what}{at}: {problem}", kind=FailureKind.BAD_REQUEST)
 
 
 def read_file(root: Path | None, path: str) -> str:
@@ -109,12 +139,7 @@ def _render(task: AgentTask, context: AttemptContext, root: Path | None) -> str:
     for loop in tree.find_all(nodes.For):
         loop.iter = nodes.Filter(loop.iter, "counted", [], [], None, None)
     template = environment.from_string(tree)
-    names = {
-        "task": task,
-        "tasks": _Inputs(context.inputs),
-        "vars": _Variables(context.variables),
-        "file": _Files(root).read,
-    }
+    names = _names(task, context, root)
     size, pieces = 0, []
     for piece in template.generate(names):
         size += len(piece)
@@ -122,6 +147,30 @@ def _render(task: AgentTask, context: AttemptContext, root: Path | None) -> str:
             raise _TemplateError(f"its text is longer than {OUTPUT_MAX_CHARS:,} characters")
         pieces.append(piece)
     return "".join(pieces)
+
+
+def _evaluate(expression: str, task: AgentTask, context: AttemptContext, root: Path | None) -> Any:
+    from jinja2 import StrictUndefined as Undefined  # noqa: PLC0415 -- as above
+
+    bare = expression.strip()
+    if bare.startswith("{{") and bare.endswith("}}"):
+        bare = bare[2:-2]
+    value = _environment().compile_expression(bare, undefined_to_none=False)(**_names(task, context, root))
+    if isinstance(value, Undefined):
+        str(value)  # raises, with the reason why there is none
+    return value
+
+
+def _names(task: AgentTask, context: AttemptContext, root: Path | None) -> dict[str, Any]:
+    names: dict[str, Any] = {
+        "task": task,
+        "tasks": _Inputs(context.inputs),
+        "vars": _Variables(context.variables),
+        "file": _Files(root).read,
+    }
+    if task.item is not None:
+        names["item"] = task.item
+    return names
 
 
 class _Inputs(dict[str, Any]):

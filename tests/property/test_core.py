@@ -75,6 +75,16 @@ events = st.one_of(
         input_tokens=st.integers(0, 10**9),
         cost_usd=st.none() | st.decimals(0, 1000, places=6).map(str),
     ),
+    st.builds(ev.SessionStarted, at=moments, task_id=ids, attempt=attempts, agent=texts, session_id=texts),
+    st.builds(ev.WorkerReported, at=moments, task_id=ids, attempt=attempts, kind=st.just("tool"), text=texts),
+    st.builds(ev.TaskVerifying, at=moments, task_id=ids, attempt=attempts, result=results),
+    st.builds(ev.CheckFinished, at=moments, task_id=ids, attempt=attempts, check=texts, is_passed=st.booleans()),
+    st.builds(ev.TaskNeedsReview, at=moments, task_id=ids, cause=st.just("effect"), reason=texts),
+    st.builds(ev.TaskSkipped, at=moments, task_id=ids, reason=texts),
+    st.builds(ev.TaskExpanded, at=moments, task_id=ids, instances=st.lists(tasks, max_size=2).map(tuple)),
+    st.builds(ev.TaskReopened, at=moments, task_id=ids, result=results),
+    st.builds(ev.PersonNotified, at=moments, task_id=ids, occasion=st.just("asked")),
+    st.builds(ev.TaskCompleted, at=moments, task_id=ids, result=results, added=st.lists(tasks, max_size=2).map(tuple)),
     st.builds(ev.TaskWaiting, at=moments, task_id=ids, need=st.sampled_from(["answer", "approval"]), result=results),
     st.builds(ev.TaskCompleted, at=moments, task_id=ids, result=results),
     st.builds(ev.TaskFailed, at=moments, task_id=ids, result=results),
@@ -147,11 +157,15 @@ def test_what_is_known_of_a_task_makes_sense_after_every_fact(history):
             known = after.tasks[task_id]
             assert known.task.task_id == task_id
             assert known.status is not TaskStatus.BLOCKED
-            assert (known.result is not None) == (
-                known.status in {TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.WAITING}
-            )
-            assert bool(known.need) == (known.status is TaskStatus.WAITING)
-            assert known.retry_at is None or known.status is TaskStatus.IN_PROGRESS
+            if known.status is not TaskStatus.NEEDS_REVIEW:  # there, a result is what it claims, if it came so far
+                assert (known.result is not None) == (
+                    known.status in {TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.WAITING}
+                )
+            assert bool(known.need) == (known.status in {TaskStatus.WAITING, TaskStatus.NEEDS_REVIEW})
+            assert (known.asked_at is None) == (not known.need)
+            assert known.retry_at is None or known.status in {TaskStatus.IN_PROGRESS, TaskStatus.VERIFYING}
+            assert known.status is not TaskStatus.VERIFYING or known.claim is not None
+            assert not known.origin or known.origin in after.tasks
             assert 0 <= known.position < after.added
         positions = [known.position for known in after.ordered()]
         assert positions == sorted(set(positions))
@@ -170,7 +184,8 @@ def test_a_schedule_kept_up_to_date_is_a_schedule_built_anew(history, data):
         kept.update(after, event)
         if not isinstance(event, ev.CallFinished | ev.CallReserved):  # said of a call, not of where the task stands
             taken.discard(getattr(event, "task_id", None))
-        if isinstance(event, ev.TaskAdded | ev.TaskChanged | ev.TaskRemoved | ev.TaskReset):
+        rebuilds = isinstance(event, ev.TaskAdded | ev.TaskChanged | ev.TaskRemoved | ev.TaskReset | ev.TaskExpanded)
+        if rebuilds or getattr(event, "added", ()):
             taken.clear()
         if data.draw(st.booleans()):  # a schedule that is never asked builds itself anew each time
             fresh = Schedule().ready(after)
@@ -185,12 +200,13 @@ def test_a_schedule_kept_up_to_date_is_a_schedule_built_anew(history, data):
 @given(histories)
 def test_what_is_ready_is_pending_with_every_dependency_completed(history):
     for _, _, after in legal(history):
-        completed = {name for name in after.tasks if after.tasks[name].status is TaskStatus.COMPLETED}
+        done = {
+            name for name in after.tasks if after.tasks[name].status in {TaskStatus.COMPLETED, TaskStatus.SKIPPED}
+        }
         expected = {
             name
             for name in after.tasks
-            if after.tasks[name].status is TaskStatus.PENDING
-            and completed.issuperset(after.tasks[name].task.dependencies)
+            if after.tasks[name].status is TaskStatus.PENDING and done.issuperset(after.edges_of(after.tasks[name]))
         }
         ready = Schedule().ready(after)
         assert set(ready) == expected

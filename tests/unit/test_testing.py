@@ -413,7 +413,7 @@ class TestTheChecksFind:
             report.check()
 
     def test_tasks_that_start_before_what_they_need_is_done(self, monkeypatch):
-        monkeypatch.setattr("orchestration.schedule._is_completed", lambda *_: True)
+        monkeypatch.setattr("orchestration.schedule._is_satisfied", lambda *_: True)
         monkeypatch.setattr("orchestration.task_run.unmet_dependencies", lambda *_: [])
         monkeypatch.setattr("orchestration.workflow.unmet_dependencies", lambda *_: [])
         self.found(project(agents=[AgentConfig("gpt", AgentType.OPENAI_GPT, model="gpt-4o")]), "t4 started while t0")
@@ -450,9 +450,9 @@ class TestTheChecksFind:
         self.found(project(budgets=Budgets(project=Budget(usd=Decimal(1)))), "is in the books")
 
     def test_reservations_that_are_kept(self, monkeypatch):
-        monkeypatch.setattr("orchestration.run_state._call_released", lambda state, _event: state)
+        monkeypatch.setattr("orchestration.fold._call_released", lambda state, _event: state)
         monkeypatch.setitem(
-            sys.modules["orchestration.run_state"]._APPLY, events.CallReleased, lambda state, _event: state
+            sys.modules["orchestration.fold"]._APPLY, events.CallReleased, lambda state, _event: state
         )
         self.found(
             project(
