@@ -18,7 +18,7 @@ def marked(owner):
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if f"ORCHESTRATION_OWNER={owner}#".encode() in (folder / "environ").read_bytes() and lives(folder.name):
+            if f"{owner}#".encode() in (folder / "environ").read_bytes() and lives(folder.name):
                 found.append(int(folder.name))
     return found
 
