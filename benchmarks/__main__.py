@@ -27,6 +27,7 @@ MEASURES = {
     "store": "benchmarks.store",
     "lanes": "benchmarks.lanes",
     "traffic": "benchmarks.traffic",
+    "scripts": "benchmarks.script_starts",
 }
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
