@@ -52,4 +52,4 @@ async def listen(code, raw=None, *, is_collected=False, **options):
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(listen(**json.loads(sys.argv[1])))))
+    json.dump(asyncio.run(listen(**json.loads(sys.argv[1]))), sys.stdout)
