@@ -46,6 +46,11 @@ class Place:
         """The file that says how far the workspace has come."""
         return self.folder.with_name(f"{self.folder.name},json")
 
+    def git_locks(self, git_folder: Path, admin: Path) -> list[Path]:
+        """Return the lock files that a git killed in this workspace may leave."""
+        refs = [git_folder / f"{ref}.lock" for ref in (self.ref, self.base_ref)]
+        return [admin / "index.lock", admin / "HEAD.lock", *refs]
+
 
 def place_of(root: Path, project_id: str, task_id: str) -> Place:
     """Return the names of a task: the same for the same ids, and never those of another task."""

@@ -159,7 +159,7 @@ class Workspace:
                     kind=Refusal.NOT_A_REPOSITORY,
                 )
             if lock.died_at_ns is not None:
-                locks = [admin / "index.lock", admin / "HEAD.lock"]
+                locks = self._place.git_locks(self._repository.git_folder, admin)
                 await asyncio.to_thread(sweep, locks, self.path, since_ns=lock.died_at_ns)
             yield git
 

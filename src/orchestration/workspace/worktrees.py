@@ -141,7 +141,7 @@ async def _reuse(git: Git, place: Place, note: Note) -> Note:
         await git("worktree", "repair", str(place.folder), codes=(0, 1, 128))  # the project was moved
         admin = await admin_folder(mine) or await _adopt(git, place)
     # Nobody works here now: locks are left from a git that was killed with its agent.
-    await asyncio.to_thread(sweep, [admin / "index.lock", admin / "HEAD.lock"], place.folder, since_ns=None)
+    await asyncio.to_thread(sweep, place.git_locks(git.folder / ".git", admin), place.folder, since_ns=None)
     if note.stage is Stage.BRINGING:  # all work was in a commit, and nobody has worked since
         await mine("reset", "--quiet", "--hard", note.commit)
         await mine("clean", "--quiet", "-d", "--force")
