@@ -145,22 +145,29 @@ def _noted(entries: Mapping[str, tuple[Any, Iterable[str]]]) -> CommentedMap:
 def _plain(value: Any) -> Any:
     """Return a value as ruamel writes it well: lists of words in one line, texts of several lines as blocks."""
     from ruamel.yaml.comments import CommentedMap, CommentedSeq  # noqa: PLC0415 -- as above
-    from ruamel.yaml.scalarstring import LiteralScalarString  # noqa: PLC0415 -- as above
 
     match value:
-        case str() if "\n" in value and _is_blockable(value):
-            return LiteralScalarString(value)
+        case str():
+            return _text(value)
         case list() | tuple():
             sequence = CommentedSeq(_plain(each) for each in value)
-            if all(isinstance(each, str) and "\n" not in each for each in value):
+            if all(isinstance(each, str) and each.isprintable() for each in value):
                 sequence.fa.set_flow_style()
             return sequence
         case dict():
-            return CommentedMap({name: _plain(each) for name, each in value.items()})
+            return CommentedMap({_text(name): _plain(each) for name, each in value.items()})
         case _:
             return value
 
 
-def _is_blockable(text: str) -> bool:
-    """Say whether a `|` block holds the text as it is: all of it is visible, and the first line sets the indent."""
-    return not text[0].isspace() and all(line.isprintable() for line in text.split("\n"))
+def _text(text: str) -> str:
+    """Return the text in a form that holds it: a `|` block where all of it is visible, else quoted with escapes."""
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString  # noqa: PLC0415 -- as above
+
+    if text.isprintable():
+        return text
+    lines = text.split("\n")
+    # The first line sets the block's indent.
+    is_block = not text[0].isspace() and all(line.isprintable() for line in lines)
+    held: str = LiteralScalarString(text) if is_block else DoubleQuotedScalarString(text)
+    return held

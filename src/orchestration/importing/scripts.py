@@ -261,8 +261,8 @@ def _is_installed(module: str) -> bool:
         return True
     try:
         return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):
-        return False
+    except ValueError:  # it is loaded here, and nobody knows from where
+        return True
 
 
 def _free(name: str, taken: Iterable[str], more: str = "") -> str:

@@ -26,6 +26,7 @@ __all__ = ["read", "recognise"]
 
 _EXPECTED = 'expected task-master\'s {"master": {"tasks": [...]}}, or the older {"tasks": [...]}'
 _MAIN_TAG = "master"
+_LEVELS_MAX = 60
 
 _STATES: dict[str, State] = {
     "pending": "open",
@@ -93,15 +94,33 @@ def read(source: Source, options: PlanOptions) -> ImportedProject:
 def _parse(source: Source) -> Any:
     try:
         # Decimals keep their digits: as a number the dependency 5.10 would be 5.1, another subtask.
-        return json.loads(source.text, parse_float=Decimal, parse_constant=_refuse_constant)
+        content = json.loads(source.text, parse_float=Decimal, parse_constant=_refuse_constant)
     except json.JSONDecodeError as exc:
         raise ImportRefusedError(
             f"{source.name}: is not JSON: line {exc.lineno}, column {exc.colno}: {exc.msg}"
         ) from None
     except RecursionError:
-        raise ImportRefusedError(f"{source.name}: is nested too deep to be a plan; {_EXPECTED}") from None
+        raise _too_deep(source) from None
     except ValueError as exc:  # NaN, or a number of thousands of digits
         raise ImportRefusedError(f"{source.name}: is not JSON that can be read: {exc}") from None
+    if _is_deep(content):
+        raise _too_deep(source)
+    return content
+
+
+def _too_deep(source: Source) -> ImportRefusedError:
+    return ImportRefusedError(f"{source.name}: is nested too deep to be a plan; {_EXPECTED}")
+
+
+def _is_deep(content: Any) -> bool:
+    """Say whether lists and mappings are nested so deep that walking through them could not end well."""
+    level = [content]
+    for _ in range(_LEVELS_MAX):
+        inner = [
+            value.values() if isinstance(value, dict) else value for value in level if isinstance(value, list | dict)
+        ]
+        level = [value for values in inner for value in values]
+    return bool(level)
 
 
 def _refuse_constant(name: str) -> NoReturn:

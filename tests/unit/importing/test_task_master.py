@@ -54,9 +54,7 @@ class TestTags:
         assert list(tasks_of(text_of([{"id": 1}], tag="beta"))) == ["1"]
 
     def test_several_tags_without_a_main_one_are_listed(self):
-        assert refusal_of(self.TWO) == (
-            "tasks.json: has several tags: 'next', 'feature-x'; choose one with --tag NAME"
-        )
+        assert refusal_of(self.TWO) == ("tasks.json: has several tags: 'next', 'feature-x'; choose one with --tag NAME")
 
     def test_an_unknown_tag_is_refused_with_a_near_one_or_with_all(self):
         assert refusal_of(self.TWO, tag="feature-y") == (
@@ -174,7 +172,11 @@ class TestStates:
 
     @pytest.mark.parametrize(
         ("status", "said"),
-        [("in-progress", "starts from its beginning"), ("blocked", "was blocked"), ("review", "was done and in review")],
+        [
+            ("in-progress", "starts from its beginning"),
+            ("blocked", "was blocked"),
+            ("review", "was done and in review"),
+        ],
     )
     def test_what_is_under_way_is_open_and_remarked_on(self, status, said):
         project = read([{"id": 1, "status": status}])
@@ -245,9 +247,14 @@ class TestFields:
 
     def test_fields_that_have_no_place_are_told_once_for_all_tasks(self):
         project = read(
-            [{"id": 1, "complexity": 3, "createdAt": "x"}, {"id": 2, "complexity": 5, "assignee": "ann", "effort": None}]
+            [
+                {"id": 1, "complexity": 3, "createdAt": "x"},
+                {"id": 2, "complexity": 5, "assignee": "ann", "effort": None},
+            ]
         )
-        assert project.told == ("fields without a place here: assignee (1 times), complexity (2 times), effort (1 times)",)
+        assert project.told == (
+            "fields without a place here: assignee (1 times), complexity (2 times), effort (1 times)",
+        )
 
     def test_half_characters_and_nuls_do_not_reach_the_project(self):
         task = tasks_of('{"tasks": [{"id": 1, "title": "a\\ud83db\\u0000", "description": "\\ud83d\\ude00"}]}')["1"]
@@ -263,7 +270,9 @@ class TestMistakes:
             ('{"master": {"tasks": 3}}', "holds no list of tasks; expected task-master's"),
             ('{"tasks": [{"id": NaN}]}', "NaN is not a number in JSON"),
             ('{"tasks": [{"id": 1' + "0" * 5000 + "}]}", "is not JSON that can be read"),
+            ("null", "holds nothing; expected task-master's"),
             ("[" * 200_000, "is nested too deep to be a plan"),
+            ('{"tasks": ' + "[" * 100 + "]" * 100 + "}", "is nested too deep to be a plan"),
         ],
     )
     def test_what_is_no_plan_is_refused_in_one_line(self, text, said):
@@ -317,7 +326,9 @@ class TestMistakes:
         assert message.endswith("a task waits for its parts, and each part for what the whole waits for")
 
     def test_a_file_of_no_known_format_is_refused_with_those_that_are(self):
-        with pytest.raises(ImportRefusedError, match=r"is of no known format; expected task-master's tasks\.json or a M"):
+        with pytest.raises(
+            ImportRefusedError, match=r"is of no known format; expected task-master's tasks\.json or a M"
+        ):
             read_plan(Source(name="notes.txt", text="just words"), PlanOptions())
         assert format_of(Source(name="x.json", text="no JSON at all")).name == "task-master's tasks.json"
 
