@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orchestration.task_options import Check
 from orchestration.verification import Claim, Verdict, evidence_text, verify
 from orchestration.verification.command import _evidence, _Heard
-from orchestration.verification.excerpt import excerpt, readable
+from orchestration.verification.excerpt import GAP, excerpt, readable
 from orchestration.verification.verdict import verdict_on
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -170,6 +170,7 @@ def test_evidence_of_a_command_is_bounded_text_for_any_bytes(lines, stderr):
     for line in lines:
         heard.take(line, False)
 
+    assert len(heard.text()) <= 6_000 + len(GAP)
     streams = (readable(raw).strip() for raw in (heard.text(), stderr.decode(errors="replace")))
     evidence = _evidence(check, "ended", *streams)
 

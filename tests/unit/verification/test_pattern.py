@@ -74,6 +74,14 @@ async def test_a_search_that_breaks_down_has_found_nothing(check_one, monkeypatc
     assert "no room" in verdict.evidence
 
 
+async def test_a_pattern_without_repetition_needs_no_process_for_a_text_of_usual_length(check_one, monkeypatch):
+    monkeypatch.setattr(pattern.sys, "executable", "/nowhere/python")
+
+    assert (await check_one(Check(matches="^DONE|b$"), of="x" * 99_999 + "b")).is_passed
+    with pytest.raises(AttemptError):
+        await check_one(Check(matches="DONE"), of="x" * 100_001)
+
+
 async def test_an_interpreter_that_cannot_be_started_is_not_the_workers_fault(check_one, monkeypatch):
     monkeypatch.setattr(pattern.sys, "executable", "/nowhere/python")
 
