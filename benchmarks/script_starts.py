@@ -1,7 +1,8 @@
 """Start 20 script tasks together by an executor, and the same 20 programs with bare asyncio: what tasks cost on top.
 
 The script does what the protocol asks, as briefly as it can. `true` is the hard case: it does nothing, so that all
-that is measured is starting, feeding, reading and reaping. Both sides feed the same input; they take turns.
+that is measured is starting, feeding, reading and reaping. Both sides feed the same input and give each process a
+session of its own (systems share the processor among sessions, too); they take turns.
 """
 
 from __future__ import annotations
@@ -80,7 +81,9 @@ async def _wall_ms(start: Callable[[int], Awaitable[None]]) -> float:
 
 
 async def _run(command: Sequence[str], sent: bytes) -> None:
-    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True
+    )
     await process.communicate(sent)
     if process.returncode:
         raise RuntimeError(f"{command} ended with exit code {process.returncode}")
