@@ -21,7 +21,7 @@ class ScriptSource:
     """What a script's source says.
 
     `mistake`: why it is no Python 3, empty where it is. `modules`: the top-level modules it cannot do without. `texts`:
-    the texts in it, of a file name's length. `is_program`: it does something when it is run.
+    the texts in it that could be files' names, without their folders. `is_program`: it does something when it is run.
     """
 
     mistake: str = ""
@@ -128,7 +128,7 @@ class _Seen(ast.NodeVisitor):
 
     def visit_Constant(self, node: ast.Constant) -> None:
         if isinstance(node.value, str) and len(node.value) <= 255:  # noqa: PLR2004 -- the longest a file name can be
-            self.texts.add(node.value)
+            self.texts.add(node.value.rpartition("/")[2])
 
 
 def _catches_imports(handler: ast.ExceptHandler) -> bool:

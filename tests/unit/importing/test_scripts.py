@@ -209,7 +209,7 @@ class TestLeftOut:
     @pytest.mark.parametrize(
         ("source", "said"),
         [
-            ("import subprocess, sys\nsubprocess.run([sys.executable, 'good.py'])", "('good.py')"),
+            ("import subprocess, sys\nsubprocess.run([sys.executable, 'scripts/good.py'])", "('good.py')"),
             ("import os\nfor n in 'ab': os.system('python ' + 'execute_' + n)", "(execute_*.py)"),
         ],
     )
