@@ -22,12 +22,13 @@ __all__ = ["JUDGEMENT", "Judge", "ask_judge", "judge_prompt"]
 # Asks the check's judge: the prompt, the JSON Schema of the answer -> the answer's data.
 Judge: TypeAlias = Callable[[Check, str, Mapping[str, Any]], Awaitable[Any]]
 
-# The reason comes first: a model that writes in this order thinks before it scores.
+# The reason comes first: a model that writes in this order thinks before it scores. The score's range is checked when
+# it is read: Anthropic's API refuses schemas with bounds (400, "property 'minimum' is not supported").
 JUDGEMENT: Final[Mapping[str, Any]] = {
     "type": "object",
     "properties": {
         "reason": {"type": "string", "description": "what is missing or wrong, in a few sentences"},
-        "score": {"type": "number", "minimum": 0, "maximum": 1, "description": "0: not at all; 1: in every respect"},
+        "score": {"type": "number", "description": "from 0 (not at all) to 1 (in every respect)"},
     },
     "required": ["reason", "score"],
     "additionalProperties": False,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from orchestration.errors import AttemptError, FailureKind
 from orchestration.runners.process import run_process
+from orchestration.verification.excerpt import excerpt
 from orchestration.verification.verdict import verdict_on
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _REPEATING = frozenset("*+?{(")
 _HERE_MAX_CHARS = 100_000
 _TIMEOUT_S = 10.0
 _TAIL_CHARS = 300
+_SHOWN_CHARS = 300
 
 _SEARCH = """
 import re, sys
@@ -44,6 +46,7 @@ async def match_output(check: Check, output: str) -> Verdict:
 
     """
     pattern = check.matches or ""
+    shown = f"`{excerpt(pattern, _SHOWN_CHARS)}`"  # no repr: its doubled backslashes would show another pattern
     timeout_s = check.timeout_s or _TIMEOUT_S
     limit = asyncio.timeout(timeout_s)
     try:
@@ -52,7 +55,7 @@ async def match_output(check: Check, output: str) -> Verdict:
     except (OSError, ValueError) as exc:
         if limit.expired():
             evidence = (
-                f"the search for {pattern!r} in {len(output):,} characters took more than {timeout_s:g} s; "
+                f"the search for {shown} in {len(output):,} characters took more than {timeout_s:g} s; "
                 "repetitions within repetitions do that: simplify the pattern, or raise timeout_s"
             )
             return verdict_on(check, evidence, is_passed=False)
@@ -62,10 +65,10 @@ async def match_output(check: Check, output: str) -> Verdict:
             details={"check": check.label},
         ) from exc
     except _SearchError as exc:
-        return verdict_on(check, f"the search for {pattern!r} {exc}", is_passed=False)
+        return verdict_on(check, f"the search for {shown} {exc}", is_passed=False)
     if position is None:
-        return verdict_on(check, f"{pattern!r} was not found in {_described(output)}", is_passed=False)
-    return verdict_on(check, f"{pattern!r} was found at character {position:,} of {len(output):,}", is_passed=True)
+        return verdict_on(check, f"{shown} was not found in {_described(output)}", is_passed=False)
+    return verdict_on(check, f"{shown} was found at character {position:,} of {len(output):,}", is_passed=True)
 
 
 class _SearchError(Exception):

@@ -6,6 +6,7 @@ import re
 import pytest
 from jsonschema import Draft202012Validator
 
+from llm_abstractions.providers.openai import is_strict
 from orchestration.errors import AttemptError, FailureKind
 from orchestration.task_options import Check
 from orchestration.verification.judge import JUDGEMENT, judge_prompt
@@ -82,8 +83,11 @@ async def test_a_timeout_of_the_judges_own_is_no_matter_of_the_check(check_one):
         await check_one(CHECK, judge=answering(TimeoutError("its own")))
 
 
-def test_the_form_of_a_judgement_is_a_valid_schema():
+def test_the_form_of_a_judgement_is_one_that_every_provider_takes():
     Draft202012Validator.check_schema(JUDGEMENT)
+    assert is_strict(JUDGEMENT)
+    words = {word for field in JUDGEMENT["properties"].values() for word in field}
+    assert words == {"type", "description"}  # Anthropic's API refuses minimum, maximum, maxLength
 
 
 def test_the_judge_sees_what_was_asked_for_and_what_came_of_it(claim):

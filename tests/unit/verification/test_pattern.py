@@ -32,10 +32,14 @@ async def test_the_evidence_is_the_place_or_the_end_of_the_output(check_one):
     found = await check_one(Check(matches="b+"), of="aabb")
     missing = await check_one(Check(matches="b+"), of="a" * 1_000 + "the end")
 
-    assert found.evidence == "'b+' was found at character 2 of 4"
-    assert missing.evidence.startswith("'b+' was not found in the output (1,007 characters), which ends: 'aaa")
+    assert found.evidence == "`b+` was found at character 2 of 4"
+    assert missing.evidence.startswith("`b+` was not found in the output (1,007 characters), which ends: 'aaa")
     assert missing.evidence.endswith("the end'")
-    assert (await check_one(Check(matches="b"))).evidence == "'b' was not found in the output, which is empty"
+    assert (await check_one(Check(matches="b"))).evidence == "`b` was not found in the output, which is empty"
+
+
+async def test_the_pattern_is_shown_as_it_is_written(check_one):
+    assert (await check_one(Check(matches=r"\[\d+\]"), of="none")).evidence.startswith(r"`\[\d+\]` was not found")
 
 
 async def test_a_long_output_is_searched_to_its_end(check_one):
@@ -60,7 +64,7 @@ async def test_a_pattern_that_goes_on_for_ever_is_stopped_and_holds_nobody_up(ch
         ticking.cancel()
 
     assert not verdict.is_passed
-    assert "'(a+)+$' in 61 characters took more than 0.3 s" in verdict.evidence
+    assert "`(a+)+$` in 61 characters took more than 0.3 s" in verdict.evidence
     assert ticks >= 5
 
 
