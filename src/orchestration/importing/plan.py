@@ -99,7 +99,8 @@ class _Plan:
         self.places = list(_places(items, None))
         self.by_id = {place.item.task_id: place for place in self.places}
         self.told: list[str] = []
-        self.waits: dict[str, tuple[str, ...]] = {}
+        self.waits: dict[str, list[str]] = {}
+        self.done: dict[str, list[PlanItem]] = {}
 
     def open_of(self, items: Iterable[PlanItem]) -> list[str]:
         """Return the ids of those that become tasks."""
@@ -168,26 +169,21 @@ def _tell_left_out(plan: _Plan, place: _Place) -> None:
 def _task(plan: _Plan, place: _Place, *, in_order: bool) -> ImportedTask:
     item = place.item
     notes = [item.remark] if item.remark else []
-    given, done = [], []
-    for other in dict.fromkeys(item.dependencies):
-        target = plan.by_id[other]
-        if other in place.path:
-            notes.append(f"depended on {other!r}, which it is part of; that dependency was dropped")
-        elif target.state == "open":
-            given.append(other)
-        elif target.state == "done":
-            done.append(target.item)
-        else:
-            notes.append(f"depended on {other!r}, which is left out; it no longer waits for it")
-    parts = plan.open_of(item.parts)
-    waits = dict.fromkeys([*given, *_waits_besides(plan, place, given, in_order=in_order)])
-    plan.waits[item.task_id] = tuple(name for name in waits if item.task_id not in plan.by_id[name].path)
+    waits, done = _given(plan, place, notes)
+    previous = _open_before(plan, place) if in_order else ()
+    # A part that waits for another part need not wait for what the whole waits for: that one does.
+    if place.whole is not None and not previous and not any(plan.by_id[name].whole is place.whole for name in waits):
+        waits += plan.waits[place.whole.item.task_id]
+        done += plan.done[place.whole.item.task_id]
+    waits += previous
+    plan.waits[item.task_id] = [name for name in waits if item.task_id not in plan.by_id[name].path]
+    plan.done[item.task_id] = done
     plan.told += [f"{item.task_id}: {note}" for note in notes]
     return ImportedTask(
         task_id=item.task_id,
         title=item.title,
         description=_description(plan, place, done),
-        dependencies=tuple(dict.fromkeys([*waits, *parts])),
+        dependencies=tuple(dict.fromkeys([*waits, *plan.open_of(item.parts)])),
         priority=item.priority,
         tags=item.tags,
         metadata=item.metadata,
@@ -195,15 +191,20 @@ def _task(plan: _Plan, place: _Place, *, in_order: bool) -> ImportedTask:
     )
 
 
-def _waits_besides(plan: _Plan, place: _Place, given: Sequence[str], *, in_order: bool) -> Iterable[str]:
-    """Return what it waits for without naming it: the one before it, and what the whole waits for.
-
-    A part that waits for another part need not wait for what the whole waits for: that one does.
-    """
-    previous = _open_before(plan, place) if in_order else ()
-    if place.whole is None or previous or any(plan.by_id[name].whole is place.whole for name in given):
-        return previous
-    return plan.waits[place.whole.item.task_id]
+def _given(plan: _Plan, place: _Place, notes: list[str]) -> tuple[list[str], list[PlanItem]]:
+    """Return what the item itself says it waits for: the ids of tasks, and the items that are done; notes the rest."""
+    waits, done = [], []
+    for name in dict.fromkeys(place.item.dependencies):
+        target = plan.by_id[name]
+        if name in place.path:
+            notes.append(f"depended on {name!r}, which it is part of; that dependency was dropped")
+        elif target.state == "open":
+            waits.append(name)
+        elif target.state == "done":
+            done.append(target.item)
+        else:
+            notes.append(f"depended on {name!r}, which is left out; it no longer waits for it")
+    return waits, done
 
 
 def _open_before(plan: _Plan, place: _Place) -> tuple[str, ...]:

@@ -129,7 +129,10 @@ def _files(folder: Path, relative: str, told: list[str]) -> Iterator[_File]:
         elif path.stat().st_size > _SCRIPT_MAX_BYTES and path.suffix in _INTERPRETERS:
             told.append(f"{path.name}: left out: it is larger than {_SCRIPT_MAX_BYTES:,} bytes, which no script is")
         else:
-            yield _read(path, relative)
+            try:
+                yield _read(path, relative)
+            except OSError as exc:
+                told.append(f"{path.name}: left out: it cannot be read: {exc.strerror}")
 
 
 def _read(path: Path, relative: str) -> _File:

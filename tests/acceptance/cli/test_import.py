@@ -30,7 +30,7 @@ def test_an_imported_plan_runs_in_its_order_and_the_whole_gets_its_parts_results
 
     assert run.returncode == 0, run.stderr
     outputs = {name: project.json("show", name)["result"]["output"] for name in ("2.1", "2", "3")}
-    assert outputs["2.1"] == "p\n\nThis is a part of task 2: Whole"
+    assert outputs["2.1"] == "p\n\nThis is a part of task 2: Whole\n\nDone before this:\n- 1: Base"
     assert outputs["2"].startswith("Whole\n\nIts parts are tasks of their own")
     assert "Done before this:\n- 1: Base" in outputs["2"]
     assert '<result task="2.1">\np\n' in outputs["2"]

@@ -229,6 +229,11 @@ class TestLeftOut:
             "more: is a folder, which was not looked into; migrate it by itself if it has scripts",
         )
 
+    def test_a_file_that_cannot_be_read_is_told(self, migrate, tmp_path):
+        (tmp_path / "scripts" / "memory.py").symlink_to("/proc/self/mem")  # opens, also for root, and does not read
+        project = migrate({"good.py": GOOD})
+        assert project.told == ("memory.py: left out: it cannot be read: Input/output error",)
+
     def test_a_folder_without_scripts_is_refused_with_what_was_found(self, migrate, tmp_path):
         with pytest.raises(ImportRefusedError, match=r"holds no script that could be an agent\n- a\.txt: left out"):
             migrate({"a.txt": "x"})

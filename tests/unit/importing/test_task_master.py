@@ -150,6 +150,16 @@ class TestStates:
         assert project.tasks[0].description == "New.\n\nDone before this:\n- 1: Old"
         assert project.told == ()
 
+    def test_parts_are_told_what_was_done_before_the_whole(self):
+        tasks = tasks_of(
+            [
+                {"id": 1, "title": "Old", "status": "done"},
+                {"id": 2, "title": "W", "dependencies": [1], "subtasks": [{"id": 1}, {"id": 2, "dependencies": [1]}]},
+            ]
+        )
+        assert tasks["2.1"].description.endswith("Done before this:\n- 1: Old")
+        assert "Old" not in tasks["2.2"].description
+
     def test_done_parts_are_named_in_the_whole(self):
         tasks = tasks_of([{"id": 1, "title": "W", "subtasks": [{"id": 1, "title": "p", "status": "completed"}]}])
         assert list(tasks) == ["1"]
