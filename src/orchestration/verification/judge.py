@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from orchestration.errors import AttemptError, FailureKind
+from orchestration.prompt import with_correction
 from orchestration.task_options import Check
 from orchestration.verification.excerpt import encodable, excerpt
 from orchestration.verification.verdict import verdict_on
@@ -56,27 +57,33 @@ _CRITERIA = "The result does what was asked for, completely and correctly."
 async def ask_judge(check: Check, claim: Claim, judge: Judge) -> Verdict:
     """Tell whether the judge's score for the claim reaches the check's threshold.
 
+    A judge whose answer is no judgement is told so, and asked once more.
+
     Raises:
-        AttemptError: of the judge's own kind if it fails, `timeout` if it takes longer than the check allows,
-            `bad_output` if its answer is none. The claim is as good as before.
+        AttemptError: of the judge's own kind if it fails, `timeout` if it takes longer than the check allows. Never
+            `bad_output`, which would blame the worker: a judge that does not find the form is a `task_error`.
 
     """
-    limit = asyncio.timeout(check.timeout_s)
+    limit, asked = asyncio.timeout(check.timeout_s), judge_prompt(check, claim)
     try:
         async with limit:
-            answer = await judge(check, judge_prompt(check, claim), JUDGEMENT)
+            answer = await judge(check, asked, JUDGEMENT)
+            if problem := _problem(answer):
+                answer = await judge(check, with_correction(asked, problem), JUDGEMENT)
     except TimeoutError as exc:
         if not limit.expired():
             raise
         raise _no_verdict(check, f"no answer within {check.timeout_s:g} s", FailureKind.TIMEOUT) from exc
     except AttemptError as exc:
-        raise AttemptError(
-            f"check {check.label!r}: judge {check.judge!r} came to no verdict: {exc}",
-            kind=exc.kind,
-            retry_after_s=exc.retry_after_s,
-            details={**exc.details, "check": check.label},
-        ) from exc
-    return _judged(check, answer)
+        kind = FailureKind.TASK_ERROR if exc.kind is FailureKind.BAD_OUTPUT else exc.kind
+        failure = _no_verdict(check, str(exc), kind)
+        failure.retry_after_s = exc.retry_after_s
+        failure.details = {**exc.details, **failure.details}
+        raise failure from exc
+    if problem := _problem(answer):
+        raise _no_verdict(check, problem, FailureKind.TASK_ERROR)
+    score, reason = answer["score"], answer["reason"]
+    return verdict_on(check, f"{score} of {check.threshold} needed: {reason}", is_passed=score >= check.threshold)
 
 
 def judge_prompt(check: Check, claim: Claim) -> str:
@@ -99,25 +106,20 @@ def _paths(changed: Sequence[str]) -> str:
     return "\n".join([*changed[:_PATHS_MAX], *more])
 
 
-def _judged(check: Check, answer: object) -> Verdict:
-    """Read the judge's answer.
-
-    Raises:
-        AttemptError: of kind `bad_output`, if it is not what was asked for.
-
-    """
+def _problem(answer: object) -> str:
+    """Say why the answer is no judgement; "" if it is one."""
     if not isinstance(answer, Mapping):
-        raise _no_verdict(check, f"it answered with {type(answer).__name__}, expected score and reason")
+        return f"it is {type(answer).__name__}, expected score and reason"
     score, reason = answer.get("score"), answer.get("reason")
     if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
         shown = repr(score) if isinstance(score, int | float) else type(score).__name__
-        raise _no_verdict(check, f"its score is {excerpt(shown, 50)}, expected a number from 0 to 1")
+        return f"the score is {excerpt(shown, 50)}, expected a number from 0 to 1"
     if not isinstance(reason, str):
-        raise _no_verdict(check, f"its reason is {type(reason).__name__}, expected text")
-    return verdict_on(check, f"{score} of {check.threshold} needed: {reason}", is_passed=score >= check.threshold)
+        return f"the reason is {type(reason).__name__}, expected text"
+    return ""
 
 
-def _no_verdict(check: Check, why: str, kind: FailureKind = FailureKind.BAD_OUTPUT) -> AttemptError:
+def _no_verdict(check: Check, why: str, kind: FailureKind) -> AttemptError:
     return AttemptError(
         f"check {check.label!r}: judge {check.judge!r} came to no verdict: {why}",
         kind=kind,

@@ -14,16 +14,19 @@ from orchestration.verification.judge import JUDGEMENT, judge_prompt
 CHECK = Check(judge="critic", criteria="It names its sources.", threshold=0.7)
 
 
-def answering(answer):
+def answering(*answers):
+    """Make a judge that gives the answers in turn, or raises them; `judge.prompts` are what it was asked."""
+    left, prompts = iter(answers), []
+
     async def judge(check, prompt, schema):
-        assert schema is JUDGEMENT
-        assert prompt == judge.prompt or not judge.prompt
-        assert check.judge == "critic"
+        assert (check.judge, schema) == ("critic", JUDGEMENT)
+        prompts.append(prompt)
+        answer = next(left)
         if isinstance(answer, BaseException):
             raise answer
         return answer
 
-    judge.prompt = ""
+    judge.prompts = prompts
     return judge
 
 
@@ -38,24 +41,37 @@ async def test_a_score_that_reaches_the_threshold_passes(check_one, score, is_pa
 @pytest.mark.parametrize(
     ("answer", "problem"),
     [
-        (None, "it answered with NoneType, expected score and reason"),
-        ("0.9", "it answered with str"),
-        ({"reason": "good"}, "its score is NoneType, expected a number from 0 to 1"),
-        ({"score": "0.9", "reason": "good"}, "its score is str"),
-        ({"score": True, "reason": "good"}, "its score is True"),
-        ({"score": 9, "reason": "good"}, "its score is 9"),
-        ({"score": -0.1, "reason": "bad"}, "its score is -0.1"),
-        ({"score": float("nan"), "reason": "good"}, "its score is nan"),
-        ({"score": 0.9}, "its reason is NoneType, expected text"),
+        (None, "it is NoneType, expected score and reason"),
+        ("0.9", "it is str"),
+        ({"reason": "good"}, "the score is NoneType, expected a number from 0 to 1"),
+        ({"score": "0.9", "reason": "good"}, "the score is str"),
+        ({"score": True, "reason": "good"}, "the score is True"),
+        ({"score": 9, "reason": "good"}, "the score is 9"),
+        ({"score": -0.1, "reason": "bad"}, "the score is -0.1"),
+        ({"score": float("nan"), "reason": "good"}, "the score is nan"),
+        ({"score": 0.9}, "the reason is NoneType, expected text"),
     ],
 )
-async def test_an_answer_that_is_no_judgement_is_the_judges_failure(check_one, answer, problem):
-    with pytest.raises(AttemptError, match=re.escape(problem)) as caught:
-        await check_one(CHECK, judge=answering(answer))
+async def test_an_answer_that_is_no_judgement_is_asked_for_once_more(check_one, claim, answer, problem):
+    judge = answering(answer, {"score": 1, "reason": "good"})
 
-    assert str(caught.value).startswith("check 'judge critic': judge 'critic' came to no verdict: ")
-    assert caught.value.kind is FailureKind.BAD_OUTPUT
+    assert (await check_one(CHECK, of="x", judge=judge)).is_passed
+    first, second = judge.prompts
+    assert first == judge_prompt(CHECK, claim("x"))
+    assert second.startswith(f"{first}\n\n")
+    assert problem in second.removeprefix(first)
+
+
+async def test_a_judge_that_does_not_find_the_form_has_failed_and_not_the_worker(check_one):
+    with pytest.raises(AttemptError, match="came to no verdict: the score is 9") as caught:
+        await check_one(CHECK, judge=answering({}, {"score": 9, "reason": ""}))
+
+    assert str(caught.value).startswith("check 'judge critic': judge 'critic'")
+    assert caught.value.kind is FailureKind.TASK_ERROR
     assert caught.value.details == {"check": "judge critic"}
+    with pytest.raises(AttemptError, match="not JSON") as caught:
+        await check_one(CHECK, judge=answering(AttemptError("not JSON", kind=FailureKind.BAD_OUTPUT)))
+    assert caught.value.kind is FailureKind.TASK_ERROR
 
 
 async def test_a_judge_that_fails_fails_in_its_own_way(check_one):
