@@ -66,7 +66,8 @@ def _produced_since(root: Path, scopes: Sequence[str], since: datetime, limit: i
 def _walk(root: Path, top: str) -> Iterator[tuple[str, float]]:
     """Yield each file at or below `top`, relative to the root, with the moment it was last written."""
     start = root / top
-    if not start.parent.resolve().is_relative_to(root.resolve()) or _OURS & set(top.split("/")):
+    above = start.parent if top else start  # it may lead out through a link
+    if not above.resolve().is_relative_to(root.resolve()) or _OURS & set(top.split("/")):
         return
     if start.is_symlink() or not start.is_dir():
         yield from _stamped(root, [top])

@@ -204,6 +204,7 @@ async def test_a_merge_that_fails_while_files_are_written_is_undone(repo, worksp
     workspace = await work("t", {"aa.txt": "first\n", "zz.bin": "filtered\n", "a.txt": "changed\n"})
     repo.write(".git/info/attributes", "zz.bin filter=broken\n")
     repo.git("config", "filter.broken.smudge", "false")
+    repo.git("config", "filter.broken.clean", "cat")
     repo.git("config", "filter.broken.required", "true")
     before = (repo.head(), repo.status(), repo.read("a.txt"))
     error = await refusal(workspace)
@@ -211,7 +212,6 @@ async def test_a_merge_that_fails_while_files_are_written_is_undone(repo, worksp
     assert "zz.bin" in str(error)
     assert (repo.head(), repo.status(), repo.read("a.txt")) == before
     repo.git("config", "filter.broken.smudge", "cat")
-    repo.git("config", "filter.broken.clean", "cat")
     assert isinstance(await workspace.merge("Merge it"), Merged)
     assert repo.status() == ""
 

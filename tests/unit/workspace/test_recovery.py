@@ -129,10 +129,10 @@ async def test_locks_of_a_killed_process_are_removed_and_those_of_others_are_not
     workspace = await work("t", {"b.txt": "b"})
     folder = repo.path / ".orchestration/worktrees"
     before = repo.write(".git/config.lock", "")
-    repo.write(".git/refs/heads/orchestrate/demo/t.lock", "").touch()
     (folder / "lock").write_text("4194304\n")  # the mark of one that died
     (folder / "demo/t,lock").write_text("4194304\n")
     stale = [repo.write(f".git/{name}.lock", "") for name in ("index", "HEAD", "packed-refs", "worktrees/t/index")]
+    stale.append(repo.write(".git/refs/heads/orchestrate/demo/t.lock", ""))
     repo.write("c.txt", "c", workspace.path)
     await workspace.commit("Commit")
     assert isinstance(await workspace.merge("Merge it"), Merged)
