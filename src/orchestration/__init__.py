@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         ProjectFileError,
         ProjectLockedError,
         ProviderUnavailableError,
+        ReviewNeededError,
         RunStopError,
         StoreError,
         StoreVersionError,
@@ -40,8 +41,10 @@ if TYPE_CHECKING:
         TaskPriority,
         TaskStatus,
     )
+    from orchestration.task_options import AddsTasks, Check, Wait
 
 __all__ = [
+    "AddsTasks",
     "AgentConfig",
     "AgentRegistry",
     "AgentTask",
@@ -49,6 +52,7 @@ __all__ = [
     "AttemptError",
     "Budget",
     "Budgets",
+    "Check",
     "CycleError",
     "DependencyError",
     "DuplicateError",
@@ -65,6 +69,7 @@ __all__ = [
     "ProjectOrchestrator",
     "ProviderUnavailableError",
     "RetryPolicy",
+    "ReviewNeededError",
     "RunStopError",
     "StoreError",
     "StoreVersionError",
@@ -76,6 +81,7 @@ __all__ = [
     "TransitionError",
     "UnknownAgentError",
     "UnknownTaskError",
+    "Wait",
     "Work",
     "WorkflowResult",
     "load_project",
@@ -95,6 +101,7 @@ _HOMES = {
         "ProjectFileError",
         "ProjectLockedError",
         "ProviderUnavailableError",
+        "ReviewNeededError",
         "RunStopError",
         "StoreError",
         "StoreVersionError",
@@ -108,6 +115,7 @@ _HOMES = {
     "project_file": ("load_project",),
     "retry": ("RetryPolicy",),
     "task": ("AgentTask", "ExecutionResult", "ExecutionStatus", "FailureKind", "TaskPriority", "TaskStatus"),
+    "task_options": ("AddsTasks", "Check", "Wait"),
 }
 _HOME_OF = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}
 

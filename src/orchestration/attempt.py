@@ -191,7 +191,8 @@ class AttemptContext:
     verified instead of working again, and `is_approved` if that is a person's word; `correction` says what was wrong
     with the attempt before. `examine(data)` says what a person has to see before a result counts, nothing if that is
     not needed. `effect_key` stays the same until the work is done. `item` is the element that an
-    instance of a `for_each` task is for. `owner` marks the project's processes. `artefacts` is the folder for what
+    instance of a `for_each` task is for. `output_files` gives the paths that
+    outputs of the project are written to, `owner` marks the project's processes. `artefacts` is the folder for what
     this attempt leaves to be looked at. `durable` returns when all that was reported is on the disk.
     """
 
@@ -211,6 +212,8 @@ class AttemptContext:
     examine: Callable[[Any], str] = nothing_to_see
     effect_key: str = ""
     item: Any = None
+    project_id: str = "default"
+    output_files: Callable[[], tuple[str, ...]] = tuple
     owner: str = ""
     artefacts: Path | None = None
     durable: Callable[[], Awaitable[None]] = _at_once

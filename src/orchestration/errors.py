@@ -9,7 +9,8 @@ OrchestrationError
 │   └── CycleError                      dependencies that lead back to their start
 ├── TransitionError                     a fact that cannot follow what happened before
 ├── AttemptError                        one attempt at a task failed; carries its kind
-│   └── ProviderUnavailableError        the model's SDK or key is missing; a script may stand in
+│   ├── ProviderUnavailableError        the model's SDK or key is missing; a script may stand in
+│   └── ReviewNeededError               a person has to find out how things stand before it goes on
 ├── RunStopError                    the run has to end before a task can go on; it can be resumed
 ├── ProjectFileError                    mistakes in a project file, all at once
 └── StoreError                          the project's state cannot be read or written
@@ -37,6 +38,7 @@ __all__ = [
     "ProjectFileError",
     "ProjectLockedError",
     "ProviderUnavailableError",
+    "ReviewNeededError",
     "RunStopError",
     "StoreError",
     "StoreVersionError",
@@ -137,6 +139,15 @@ class ProviderUnavailableError(AttemptError):
     def __init__(self, message: str, *, kind: FailureKind, reason: str) -> None:
         super().__init__(message, kind=kind)
         self.reason = reason
+
+
+class ReviewNeededError(AttemptError):
+    """A person has to find out how things stand. `cause` is as in `TaskNeedsReview`, `outcome` what was done so far."""
+
+    def __init__(self, message: str, *, cause: str, outcome: object = None) -> None:
+        super().__init__(message, kind=FailureKind.CONFLICT)
+        self.cause = cause
+        self.outcome = outcome
 
 
 class RunStopError(OrchestrationError):

@@ -8,9 +8,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from orchestration.agent_registry import FALLBACK_KINDS, LLM_TYPES
-from orchestration.attempt import Deadline
+from orchestration.attempt import Deadline, Outcome, Session
 from orchestration.clock import now
-from orchestration.errors import FailureKind, RunStopError
+from orchestration.errors import FailureKind, ReviewNeededError, RunStopError
+from orchestration.events import TaskVerifying
 from orchestration.redact import redact
 from orchestration.retry import PARKABLE, decide, later_s, park_s
 from orchestration.task import ExecutionResult, ExecutionStatus
@@ -31,6 +32,13 @@ __all__ = ["Execution", "Step", "Successor", "storable"]
 _CHAIN_AGAIN_S, _CHAIN_DOUBLINGS = 15.0, 5
 # What may have passed by then.
 _PASSING = frozenset({FailureKind.OVERLOADED})
+
+
+# Failures before anything was done, and those of a model's provider that has refused the call.
+_NOT_BEGUN = frozenset(
+    {FailureKind.UNAVAILABLE, FailureKind.BUDGET, FailureKind.BAD_REQUEST, FailureKind.CONTEXT_LENGTH}
+)
+_REFUSED = frozenset({FailureKind.RATE_LIMIT, FailureKind.QUOTA, FailureKind.OVERLOADED, FailureKind.AUTH})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +96,7 @@ class Execution:
     _parked_at_s: float | None = None  # when it was first parked, of these times
     _is_again: bool = False  # the next attempt has the number of the last, which was parked
     _left: list[str] = field(default_factory=list)  # agents that were given up on
+    _claimed: Outcome | None = None  # what the worker says it did, while that is being verified
     _first: tuple[AgentConfig, str, AgentTask] | None = None  # who began, and how
     _may_return: bool = True  # whether the reasons for handing over were such as pass
 
@@ -97,7 +106,10 @@ class Execution:
             self.attempts += 1
             self._tries[self.agent.name] += 1
         self._is_again = False
-        return self.context if self.attempts == 1 else replace(self.context, attempt=self.number)
+        if self.attempts == 1:
+            return self.context
+        artefacts = self.context.artefacts and self.context.artefacts.with_name(str(self.number))
+        return replace(self.context, attempt=self.number, artefacts=artefacts)
 
     @property
     def number(self) -> int:
@@ -129,8 +141,10 @@ class Execution:
             RunStopError: if the task can go on only after a person has changed something.
 
         """
+        if self._may_have_had_effects(failure.kind):
+            return None
         successor = self.successor_for(failure.kind)
-        if successor is not None:
+        if successor is not None and self._claimed is None:
             return Step(successor=successor)
         if failure.kind is FailureKind.BUDGET:
             return self._without_budget(failure)
@@ -189,18 +203,69 @@ class Execution:
         """Add what a failed attempt used."""
         self.spent = _spending(self.spent, details)
 
-    def finished(self, output: str, data: Any, metadata: Mapping[str, Any]) -> ExecutionResult:
-        """Return the result of work that is done, or that a person has the next word on."""
-        facts = {**metadata, **_spending(self.spent, metadata)}
-        if data is not None:
-            facts["data"] = data
-        status = ExecutionStatus.SUCCESS if self.mode == "api" else ExecutionStatus.PENDING
-        return self._result(status, facts, output=output)
+    def claim(self, outcome: Outcome) -> None:
+        """Keep what the worker says it did, before it is verified."""
+        self._claimed = outcome
+        result = self._result(ExecutionStatus.SUCCESS, self._facts(outcome), output=outcome.output)
+        self.context.report(TaskVerifying(at=now(), task_id=self.task.task_id, attempt=self.number, result=result))
+
+    def correct(self, error: str) -> None:
+        """Let the next attempt know what was wrong with this one, which does not count."""
+        self.context = replace(self.context, correction=error, is_approved=False)
+        if self.task.effects != "once":
+            self._claimed = None
+
+    def note_session(self, facts: Mapping[str, Any], workspace: str) -> None:
+        """Let the next attempt of the same agent go on with its conversation, if it had one."""
+        if session_id := facts.get("session_id"):
+            session = Session(agent=self.agent.name, session_id=str(session_id), workspace=workspace)
+            self.context = replace(self.context, session=session)
+
+    def environment(self) -> dict[str, str]:
+        """Return what programs that work for the task find in their environment."""
+        return {
+            "ORCHESTRATION_TASK_ID": self.task.task_id,
+            "ORCHESTRATION_RUN_ID": self.context.run_id,
+            "ORCHESTRATION_ATTEMPT": str(self.number),
+        }
+
+    def finished(self, outcome: Outcome, asks: str = "") -> ExecutionResult:
+        """Return the result of work that is done, or that a person has the next word on: `asks` is what they see."""
+        facts = self._facts(outcome)
+        if asks:
+            facts["asks"] = asks
+        is_open = (self.mode != "api" or bool(asks)) and not self.context.is_approved
+        return self._result(
+            ExecutionStatus.PENDING if is_open else ExecutionStatus.SUCCESS, facts, output=outcome.output
+        )
 
     def failed(self, failure: AttemptError) -> ExecutionResult:
-        """Return the result of a failure that is final."""
+        """Return the result of a failure that is final, or that a person has to look into."""
+        if isinstance(failure, ReviewNeededError):
+            outcome = failure.outcome if isinstance(failure.outcome, Outcome) else self._claimed
+            return self._for_review(failure.cause, failure, outcome)
+        if self._may_have_had_effects(failure.kind):
+            return self._for_review("effect", failure, self._claimed)
         facts = {**failure.details, **self.spent, "failure_kind": failure.kind.value}
-        return self._result(ExecutionStatus.FAILED, facts, error=str(failure))
+        output = self._claimed.output if self._claimed is not None else ""
+        return self._result(ExecutionStatus.FAILED, facts, output=output, error=str(failure))
+
+    def _for_review(self, cause: str, failure: AttemptError, outcome: Outcome | None) -> ExecutionResult:
+        claimed = outcome or Outcome(output="")
+        reason = redact(storable(str(failure)), self.secrets)
+        facts = {**self._facts(claimed), "needs_review": {"cause": cause, "reason": reason}}
+        return self._result(ExecutionStatus.PENDING, facts, output=claimed.output)
+
+    def _facts(self, outcome: Outcome) -> dict[str, Any]:
+        facts = {**outcome.metadata, **_spending(self.spent, outcome.metadata)}
+        return facts if outcome.data is None else {**facts, "data": outcome.data}
+
+    def _may_have_had_effects(self, kind: FailureKind) -> bool:
+        """Tell whether it must not simply be tried again: its effects must not happen twice, and may have happened."""
+        if self.task.effects != "once":
+            return False
+        is_refused = kind in _NOT_BEGUN or (kind in _REFUSED and self.agent.agent_type in LLM_TYPES)
+        return self._claimed is not None or not is_refused
 
     @property
     def _can_return(self) -> bool:

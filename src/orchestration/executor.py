@@ -6,63 +6,48 @@ Knows nothing of other tasks and stores nothing. A failing task is a result; onl
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
-import traceback
-import weakref
 from dataclasses import replace
 from datetime import timedelta
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from orchestration import prompt, runners
-from orchestration.agent_registry import LLM_TYPES, AgentType
+from orchestration import prompt
+from orchestration.agent_registry import AgentType
 from orchestration.answer import form_of
-from orchestration.attempt import Deadline, Outcome, Work, current
+from orchestration.attempt import AttemptContext, Deadline, Outcome, Work, current
 from orchestration.clock import now
-from orchestration.errors import (
-    AttemptError,
-    OrchestrationError,
-    ProviderUnavailableError,
-    RunStopError,
-    UnknownAgentError,
-)
-from orchestration.events import TaskParked, TaskRetrying
+from orchestration.delivery import Delivered, Delivery, Site, workspace_of
+from orchestration.errors import AttemptError, OrchestrationError, RunStopError, UnknownAgentError
+from orchestration.events import SessionStarted, TaskParked, TaskRetrying
 from orchestration.execution import Execution, Step, Successor, storable
 from orchestration.redact import known_secrets, redact
 from orchestration.retry import RetryPolicy
-from orchestration.runners.person import PersonRunner
 from orchestration.runners.preface import Prefaces
-from orchestration.runners.python import PythonRunner
-from orchestration.runners.script import STANDIN_SCRIPTS, ScriptRunner, is_file
-from orchestration.task import ExecutionResult, ExecutionStatus, FailureKind, check_mode
+from orchestration.task import AgentTask, ExecutionResult, ExecutionStatus, FailureKind, check_mode
+from orchestration.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from types import TracebackType
 
     from orchestration.agent_registry import AgentConfig, AgentRegistry
-    from orchestration.answer import AnswerForm
-    from orchestration.attempt import AttemptContext
-    from orchestration.runners.base import Runner
-    from orchestration.runners.llm import LaneLimits, Lanes, LlmRunner
-    from orchestration.task import AgentTask
+    from orchestration.delivery import Errand
+    from orchestration.events import Event
+    from orchestration.runners.llm import LaneLimits, Lanes
 
 __all__ = ["ExecutionResult", "ExecutionStatus", "TaskExecutor"]
-
-_log = logging.getLogger(__name__)
 
 # Workers that cannot be held to a schema by their provider are told of it in the prompt.
 _TOLD_SCHEMA = frozenset({AgentType.SCRIPT, AgentType.CLI})
 # Functions and scripts read their inputs as data and can take any size.
 _ANY_SIZE = frozenset({AgentType.SCRIPT, AgentType.PYTHON})
-
-_KEY_VARIABLES = {
-    AgentType.ANTHROPIC_CLAUDE: "ANTHROPIC_API_KEY",
-    AgentType.OPENAI_GPT: "OPENAI_API_KEY",
-    AgentType.GOOGLE_GEMINI: "GEMINI_API_KEY",
-}
+# Failures of the work itself, which the next attempt can learn from.
+_CORRECTABLE = frozenset({FailureKind.BAD_OUTPUT, FailureKind.CHECK_FAILED})
+# What a kept claim says of the execution it came from, not of the work.
+_OF_EXECUTION = frozenset({"execution_mode", "attempts", "needs_review", "asks", "diff", "data", "fallback_from"})
+_NOWHERE = Site(path=None)
 
 
 class TaskExecutor:
@@ -72,7 +57,7 @@ class TaskExecutor:
     programs run, and what templates and functions can reach. What it opens (clients, threads) is shared by all
     executions and released by `aclose`. `limits` are ceilings of the lanes that model calls go through, by the name
     of a lane or its beginning ("anthropic", "anthropic/claude-sonnet"). `registry` and `default_agent` can be read
-    back.
+    back. `sandbox` says what keeps agents with full permissions from doing harm; without it they are refused.
 
     Raises:
         InvalidTaskError: if `execution_mode` is none of the three.
@@ -90,6 +75,7 @@ class TaskExecutor:
         root: str | Path | None = None,
         limits: Mapping[str, LaneLimits] | None = None,
         rng: random.Random | None = None,
+        sandbox: str | None = None,
     ) -> None:
         check_mode(execution_mode)
         self.registry = registry
@@ -98,16 +84,11 @@ class TaskExecutor:
         self._retry = retry or RetryPolicy()
         self._root = None if root is None else Path(root)
         self._random = rng or random.Random()  # noqa: S311 -- spreads calls in time, guards nothing
-        self._limits = limits
-        self._script = ScriptRunner(scripts_dir, self._root)
-        self._person = PersonRunner()
-        self._guests = _Guests()
+        self._sandbox = sandbox
         self._prefaces = Prefaces(self._root)
-        self._runners: dict[AgentType, Runner] = {
-            AgentType.SCRIPT: self._script,
-            AgentType.CLI: self._script,
-            AgentType.PYTHON: PythonRunner(self._root),
-        }
+        self._workers = Workers(self._root, scripts_dir=scripts_dir, limits=limits, rng=self._random)
+        self._delivery = Delivery(self._root, self._send)
+        self._here = Site(path=self._root)
 
     async def execute(self, task: AgentTask, agent: str | None = None, mode: str | None = None) -> ExecutionResult:
         """Do the task, and return what came of it, also if that is a failure.
@@ -124,11 +105,11 @@ class TaskExecutor:
         timeout_s = task.timeout_s or execution.agent.timeout_s
         try:
             if timeout_s is None:
-                outcome = await self._run(execution)
+                delivered = await self._carry_out(execution)
             else:
                 async with asyncio.timeout(timeout_s) as timeout:
                     execution.deadline = Deadline(timeout)
-                    outcome = await self._run(execution)
+                    delivered = await self._carry_out(execution)
         except TimeoutError:  # ours: what a worker raises arrives as an AttemptError
             return execution.failed(
                 AttemptError(
@@ -138,7 +119,7 @@ class TaskExecutor:
             )
         except AttemptError as exc:
             return execution.failed(exc)
-        return execution.finished(outcome.output, outcome.data, outcome.metadata)
+        return execution.finished(delivered.outcome, delivered.asks)
 
     def check(self, task: AgentTask, agent: str | None = None, mode: str | None = None) -> tuple[AgentConfig, str]:
         """Return the agent and the mode that `execute` would use; nothing is done.
@@ -151,26 +132,18 @@ class TaskExecutor:
         config = self.registry.require(agent or task.agent or self.default_agent)
         return config, self._mode(task, config, mode)
 
-    @cached_property
-    def _llm(self) -> LlmRunner:
-        """Made for the first task that wants a model: half of the time this package takes to load is its imports."""
-        return runners.LlmRunner(self._limits, root=self._root, rng=self._random)
-
     @property
     def lanes(self) -> Lanes:
         """The lanes that model calls go through, to be looked at and changed."""
-        return self._llm.lanes
+        return self._workers.llm.lanes
 
     def reopen(self) -> None:
         """Try again to call models wherever failures, such as an account without money, ended that."""
-        if "_llm" in vars(self):
-            self._llm.reopen()
+        self._workers.reopen()
 
     async def aclose(self) -> None:
         """Release what executions share; twice is fine."""
-        made = [self._llm] if "_llm" in vars(self) else []
-        for runner in (*made, *self._runners.values()):
-            await runner.aclose()
+        await self._workers.aclose()
 
     async def __aenter__(self) -> Self:
         """Return the executor itself."""
@@ -182,48 +155,104 @@ class TaskExecutor:
         """Release what executions share."""
         await self.aclose()
 
-    async def _run(self, execution: Execution) -> Outcome:
-        """Return what the worker made, after as many attempts as it takes and the policy allows."""
+    async def _carry_out(self, execution: Execution) -> Delivered:
+        """Have the task done where it wants to be done."""
+        self._refuse_full(execution.agent)
+        if execution.mode == "interactive" or workspace_of(execution.task, execution.agent) == "shared":
+            return await self._run(execution, self._here, partial(self._delivery.deliver, execution, self._here))
+        async with self._delivery.site(execution) as site:
+            return await self._run(execution, site, partial(self._delivery.deliver, execution, site))
+
+    async def _run(
+        self, execution: Execution, site: Site, deliver: Callable[[Outcome], Awaitable[Delivered]]
+    ) -> Delivered:
+        """Return what was delivered, after as many attempts as it takes and the policy allows."""
         self._choose_agent(execution)
         text = await self._prompt(execution)
         form = await form_of(execution.task)
-        said = text
-        while execution.mode != "interactive":
-            work = self._work(execution, execution.next_context(), said)
+        said = prompt.with_correction(text, execution.context.correction) if execution.context.correction else text
+        claim = _as_outcome(execution.context.claim)
+        while claim is not None or execution.mode != "interactive":
+            work = self._work(execution, execution.next_context(), said, site)
             try:
-                return await self._attempt(work, form, execution)
+                if claim is None:
+                    claim = await self._workers.attempt(
+                        work, form, is_guest=execution.is_handed_over, secrets=execution.secrets
+                    )
+                    execution.note_session(claim.metadata, str(site.path or ""))
+                return await deliver(claim)
             except AttemptError as exc:
                 failure = exc
-            execution.book(failure.details)
+            claim = _learn(execution, failure, claim, site)
+            if execution.mode == "interactive":
+                break
             step = self._next_step(execution, work, failure)
             if step is None:
                 raise failure
             _report_step(execution, step, failure)
-            if step.successor is not None:
-                execution.hand_over(step.successor, failure.kind)
-                said = text = await self._prompt(execution)
-            if failure.kind is FailureKind.BAD_OUTPUT:
-                said = prompt.with_correction(text, str(failure))
-            await _wait(execution, step, failure)
-            if step.is_parked and not step.is_paced and execution.is_handed_over:
-                self._choose_agent(execution, failure.kind)
-                said = text = await self._prompt(execution)
-        return await self._person.run(self._work(execution, execution.context, text))
+            text, said = await self._go_on(execution, step, failure, (text, said))
+        outcome = await self._workers.ask_person(self._work(execution, execution.context, text, site))
+        return Delivered(outcome=outcome)
+
+    async def _go_on(
+        self, execution: Execution, step: Step, failure: AttemptError, told: tuple[str, str]
+    ) -> tuple[str, str]:
+        """Do what a step asks for; return the prompt of the task, and what the next attempt is told."""
+        text, said = told
+        if step.successor is not None:
+            execution.hand_over(step.successor, failure.kind)
+            said = text = await self._prompt(execution)
+        if failure.kind in _CORRECTABLE:
+            said = prompt.with_correction(text, str(failure))
+        await _wait(execution, step, failure)
+        if step.is_parked and not step.is_paced and execution.is_handed_over:
+            self._choose_agent(execution, failure.kind)
+            said = text = await self._prompt(execution)
+        return text, said
+
+    async def _send(self, execution: Execution, errand: Errand) -> Outcome:
+        """Have another agent do something on behalf of a task; its calls are booked under that task.
+
+        Raises:
+            AttemptError: if it does not come to a result.
+
+        """
+        task = AgentTask(
+            execution.task.task_id,
+            errand.title,
+            errand.description,
+            agent=errand.agent,
+            mode="api",
+            output_schema=errand.output_schema,
+        )
+        try:
+            sent = self._begin(task, None, "api")
+        except OrchestrationError as exc:
+            raise AttemptError(f"{errand.title!r}: {exc}", kind=FailureKind.BAD_REQUEST) from exc
+        if sent.mode == "interactive":
+            raise AttemptError(
+                f"agent {errand.agent!r} is a person and cannot be sent for {errand.title!r}; name another agent",
+                kind=FailureKind.BAD_REQUEST,
+            )
+        self._refuse_full(sent.agent)
+        sent.deadline = execution.deadline
+        sent.context = _on_behalf_of(execution)
+        return (await self._run(sent, errand.site, _as_it_is)).outcome
+
+    def _refuse_full(self, agent: AgentConfig) -> None:
+        if agent.permissions == "full" and not self._sandbox:
+            raise AttemptError(
+                f"agent {agent.name!r} has full permissions, and no sandbox is declared; say what keeps it from doing "
+                "harm (`sandbox:` in the project file), or give it `permissions: edit`",
+                kind=FailureKind.BAD_REQUEST,
+            )
 
     def _next_step(self, execution: Execution, work: Work, failure: AttemptError) -> Step | None:
         now_s = asyncio.get_running_loop().time()
         step = execution.after(failure, now_s=now_s, jitter=self._random.random())
-        if step is None or not step.is_retry or self._may_retry(work):
+        if step is None or not step.is_retry or self._workers.may_retry(work):
             return step
         return execution.later(step, jitter=self._random.random())
-
-    def _may_retry(self, work: Work) -> bool:
-        if work.agent.agent_type not in LLM_TYPES:
-            return True
-        try:
-            return self._llm.may_retry(work)
-        except ProviderUnavailableError:  # its script stands in
-            return True
 
     def _choose_agent(self, execution: Execution, kind: FailureKind | None = None) -> None:
         """Go on with the first agent of the chain whose provider takes calls now; with the first if none does.
@@ -244,12 +273,7 @@ class TaskExecutor:
             _report_retry(execution, AttemptError(why, kind=reason), agent=execution.agent.name)
 
     def _closed_by(self, execution: Execution, agent: AgentConfig) -> FailureKind | None:
-        if agent.agent_type not in LLM_TYPES:
-            return None
-        try:
-            return self._llm.closed_by(replace(self._work(execution, execution.context, ""), agent=agent))
-        except ProviderUnavailableError:
-            return None  # found out, and told, by the attempt itself
+        return self._workers.closed_by(replace(self._work(execution, execution.context, "", _NOWHERE), agent=agent))
 
     def _begin(self, task: AgentTask, agent: str | None, mode: str | None) -> Execution:
         config, chosen = self.check(task, agent, mode)
@@ -286,7 +310,7 @@ class TaskExecutor:
             prompt.check_size(task, text)
         return prompt.with_schema(text, task.output_schema) if kind in _TOLD_SCHEMA else text
 
-    def _work(self, execution: Execution, context: AttemptContext, text: str) -> Work:
+    def _work(self, execution: Execution, context: AttemptContext, text: str, site: Site) -> Work:
         task, agent = execution.task, execution.agent
         return Work(
             task=task,
@@ -296,87 +320,11 @@ class TaskExecutor:
             system=agent.system if task.system is None else task.system,
             context=context,
             root=self._root,
+            cwd=site.path,
             deadline=execution.deadline,
             leave_on=execution.leave_on,
             is_first_try=execution.is_first_try,
         )
-
-    async def _attempt(self, work: Work, form: AnswerForm | None, execution: Execution) -> Outcome:
-        """Have the worker do it once; whatever goes wrong leaves as an `AttemptError`."""
-        runner = self._runners.get(work.agent.agent_type)
-        do = self._ask_model if runner is None else runner.run
-        try:
-            outcome = await (self._guests.run(do, work) if execution.is_handed_over else do(work))
-        except OrchestrationError:
-            raise
-        except asyncio.CancelledError:
-            if _is_cancelled():
-                raise
-            raise AttemptError(
-                f"the worker of task {work.task.task_id!r} was cancelled from within", kind=FailureKind.TASK_ERROR
-            ) from None
-        except Exception as exc:
-            trace = redact(traceback.format_exc(), execution.secrets)
-            _log.error("task %r: unexpected error\n%s", work.task.task_id, trace)
-            raise AttemptError(f"{type(exc).__name__}: {exc}", kind=FailureKind.TASK_ERROR) from exc
-        return outcome if form is None else _formed(outcome, form)
-
-    async def _ask_model(self, work: Work) -> Outcome:
-        """Call the model or, where that is not possible or not wanted, the script that stands in for it."""
-        if not work.task.metadata.get("use_direct_llm", True):
-            return await self._ask_standin(work, "direct_llm_disabled", "use_direct_llm is false")
-        try:
-            return await self._llm.run(work)
-        except ProviderUnavailableError as exc:
-            return await self._ask_standin(work, exc.reason, str(exc))
-
-    async def _ask_standin(self, work: Work, reason: str, why: str) -> Outcome:
-        script = self._script.standin_path(work.agent.agent_type)
-        if script is None or not await is_file(script):
-            raise AttemptError(
-                _ways_out(work, why, script), kind=FailureKind.UNAVAILABLE, details={"fallback_reason": reason}
-            )
-        _log.warning("task %r: %s; running %s in place of the provider", work.task.task_id, why, script)
-        told = replace(work, prompt=prompt.with_schema(work.prompt, work.task.output_schema))
-        try:
-            outcome = await self._script.run_standin(told, script)
-        except AttemptError as exc:
-            exc.details["fallback_reason"] = reason
-            raise
-        return replace(outcome, metadata={**outcome.metadata, "fallback_reason": reason})
-
-
-class _Guests:
-    """Places for tasks that are handed over: an agent does as many of them at once as it may do of its own.
-
-    Those of its own are counted by whoever starts them, which cannot know who will take over.
-    """
-
-    def __init__(self) -> None:
-        self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
-        self._places: dict[str, asyncio.Semaphore] = {}
-
-    async def run(self, do: Callable[[Work], Awaitable[Outcome]], work: Work) -> Outcome:
-        """Do the work when there is a place for it; the task's own time stands still until then."""
-        limit = work.agent.concurrency_limit
-        if limit is None:
-            return await do(work)
-        loop = asyncio.get_running_loop()
-        if self._loop is None or self._loop() is not loop:  # who waited in an earlier loop is gone with it
-            self._loop, self._places = weakref.ref(loop), {}
-        places = self._places.setdefault(work.agent.name, asyncio.Semaphore(limit))
-        with work.deadline.held():
-            await places.acquire()
-        try:
-            return await do(work)
-        finally:
-            places.release()
-
-
-def _is_cancelled() -> bool:
-    """Say whether someone cancelled this very task; a CancelledError can also leak out of a worker's own affairs."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
 
 
 async def _wait(execution: Execution, step: Step, failure: AttemptError) -> None:
@@ -429,30 +377,54 @@ def _report_retry(execution: Execution, failure: AttemptError, *, delay_s: float
     )
 
 
-def _formed(outcome: Outcome, form: AnswerForm) -> Outcome:
-    """Return the outcome with its answer read and checked; what it cost is known also if it is refused."""
-    try:
-        if outcome.data is not None:
-            form.check(outcome.data, outcome.output)
-            return outcome
-        text, value = form.read(outcome.output)
-    except AttemptError as exc:
-        exc.details.update(outcome.metadata)
-        raise
-    return replace(outcome, output=text, data=value)
+def _learn(execution: Execution, failure: AttemptError, claim: Outcome | None, site: Site) -> Outcome | None:
+    """Take in a failure; return the claim if it stands, and has only to be verified again.
+
+    Raises:
+        AttemptError: the failure itself, if a person's claim cannot be verified.
+
+    """
+    facts = failure.details if claim is None else claim.metadata
+    execution.note_session(facts, str(site.path or ""))
+    if failure.kind in _CORRECTABLE:
+        execution.correct(str(failure))
+        claim = None
+    elif execution.mode == "interactive":
+        raise failure
+    if claim is None:
+        execution.book(facts)
+    return claim
 
 
-def _ways_out(work: Work, why: str, script: Path | None) -> str:
-    """Say what is missing for a model's task and what can be done about it."""
-    kind = work.agent.agent_type
-    place = "" if script is None else f"{script.parent}/"
-    ways = [f"install the extra: pip install 'async-orchestrator[{kind.value}]'"]
-    variable = work.agent.api_key_env or _KEY_VARIABLES.get(kind)
-    if variable:
-        ways.append(f"set the variable {variable}")
-    ways.append(
-        f"add the script {place}{STANDIN_SCRIPTS[kind]}" + ("" if script else " to a folder given as scripts_dir")
-    )
-    return (
-        f"nothing can do task {work.task.task_id!r} of agent {work.agent.name!r}: {why}. Ways out: {'; or '.join(ways)}"
+def _as_outcome(claim: ExecutionResult | None) -> Outcome | None:
+    """Return what an earlier attempt, or a person, says the outcome is."""
+    if claim is None:
+        return None
+    metadata = {name: value for name, value in claim.metadata.items() if name not in _OF_EXECUTION}
+    return Outcome(output=claim.output, data=claim.metadata.get("data"), metadata=metadata)
+
+
+async def _as_it_is(outcome: Outcome) -> Delivered:
+    return Delivered(outcome=outcome)
+
+
+def _on_behalf_of(execution: Execution) -> AttemptContext:
+    """Return the circumstances of an errand: the task's own, without what concerns its own worker alone."""
+    context = execution.context
+
+    def report(event: Event) -> None:
+        if not isinstance(event, TaskRetrying | SessionStarted):
+            context.report(event)
+
+    return AttemptContext(
+        run_id=context.run_id,
+        attempt=execution.number,
+        variables=context.variables,
+        report=report,
+        purse=context.purse,
+        parking=context.parking,
+        effect_key=context.effect_key,
+        owner=context.owner,
+        artefacts=context.artefacts,
+        durable=context.durable,
     )

@@ -7,24 +7,24 @@ import contextlib
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
-
-import msgspec
+from typing import TYPE_CHECKING, Self
 
 from orchestration import events as ev
 from orchestration import graph
 from orchestration.agent_registry import AgentRegistry
+from orchestration.by_hand import ByHand
 from orchestration.definition import Definition
-from orchestration.errors import InvalidTaskError, OrchestrationError, StoreError, TransitionError
+from orchestration.errors import InvalidTaskError, OrchestrationError, StoreError
 from orchestration.executor import TaskExecutor
 from orchestration.expansion import Expansion
 from orchestration.journal import Journal, now
 from orchestration.output_files import OutputFiles
 from orchestration.purse import JournalPurse
-from orchestration.run_state import RunState, TaskState, is_blocked
+from orchestration.run_state import RunState, is_blocked
+from orchestration.runners.process_tree import sweep
 from orchestration.store.memory import MemoryStore
 from orchestration.store.sqlite import SqliteStore
-from orchestration.task import AgentTask, ExecutionResult, ExecutionStatus, FailureKind, TaskStatus, check_name
+from orchestration.task import AgentTask, ExecutionResult, TaskStatus, check_name
 from orchestration.task_run import TaskRun, failure, with_status
 from orchestration.workflow import Workflow, first_error
 from orchestration.workflow_result import Totals, WorkflowResult, results_of, totals_of
@@ -97,8 +97,10 @@ class ProjectOrchestrator:
             variables=variables,
             state_path=None if self.project_root is None else state_path(self.project_root, project_id),
         )
+        self._by_hand = ByHand(self._journal, self._expansion)
         self._definition = Definition(self._journal)
         self._workflow: Workflow | None = None
+        self._is_swept = False
 
     # -- building ------------------------------------------------------------------------------------------------
 
@@ -191,7 +193,8 @@ class ProjectOrchestrator:
             UnknownTaskError: if there is no such task.
 
         """
-        self._complete(task_id, output, by="caller")
+        self._open()
+        self._by_hand.complete(task_id, output)
 
     def fail_task(self, task_id: str, error: str) -> None:
         """Record that a task failed.
@@ -201,47 +204,46 @@ class ProjectOrchestrator:
             TransitionError: if it is completed.
 
         """
-        known = self._open().find(task_id)
-        result = _result(known, ExecutionStatus.FAILED, error=str(error))
-        result.metadata["failure_kind"] = FailureKind.TASK_ERROR.value
-        self._journal.record(ev.TaskFailed(at=now(), task_id=task_id, result=result))
+        self._open()
+        self._by_hand.fail(task_id, error)
 
     def answer(self, task_id: str, output: object) -> None:
-        """Complete a task that waits for a person: with the answer, or with an edited draft.
+        """Give a task that waits for a person the answer, or the edited draft.
+
+        One that needs review is completed with it: what was to happen has happened. A task with checks, or with work
+        that is to be merged, is verified first, by the run that goes on or the next one.
 
         Raises:
             UnknownTaskError: if there is no such task.
             TransitionError: if it does not wait for a person.
 
         """
-        self._waiting(task_id)
-        self._complete(task_id, output, by="person")
+        self._open()
+        self._by_hand.answer(task_id, output)
 
     def approve(self, task_id: str) -> None:
-        """Accept a hybrid task's draft as its output.
+        """Accept a draft as the task's output, or what a task that needs review came to as it stands.
+
+        What is to be checked or merged is, by the run that goes on or the next one.
 
         Raises:
             UnknownTaskError: if there is no such task.
-            TransitionError: if it has no draft that waits for approval.
+            TransitionError: if it has no draft that waits for approval, and needs no review.
 
         """
-        known = self._waiting(task_id)
-        if known.need != "approval" or known.result is None:
-            raise TransitionError(
-                f"task {task_id!r} waits for an answer, not for an approval; give it with answer({task_id!r}, ...)"
-            )
-        self._complete(task_id, known.result.output, by="person", draft=known.result)
+        self._open()
+        self._by_hand.approve(task_id)
 
     def reject(self, task_id: str, comment: str) -> None:
-        """Refuse a hybrid task's draft; the comment goes into the next draft's prompt.
+        """Refuse a draft, or have what needs review done again; the comment goes into the next prompt.
 
         Raises:
             UnknownTaskError: if there is no such task.
             TransitionError: if it does not wait for a person.
 
         """
-        self._waiting(task_id)
-        self._journal.record(ev.TaskRejected(at=now(), task_id=task_id, comment=comment))
+        self._open()
+        self._by_hand.reject(task_id, comment)
 
     def reset(self, task_id: str) -> list[str]:
         """Forget an outcome, so that the task and its dependents run again; returns their ids.
@@ -264,11 +266,16 @@ class ProjectOrchestrator:
         Raises:
             UnknownTaskError: (a ValueError) naming an unknown id.
             UnknownAgentError: (a ValueError) if the agent is unknown or disabled.
-            DependencyError: if a dependency is not completed.
+            DependencyError: if a dependency is not completed, or an instance of a `for_each` task did not succeed.
             RunStopError: if the budgets do not allow it; the task is pending, not failed.
 
         """
-        await self._journal.open_async()
+        await self._open_async()
+        result = await self._task_run.run(task_id, agent)
+        known = self._journal.state.tasks.get(task_id)
+        if known is None or not known.instances or known.status is not TaskStatus.PENDING:
+            return result
+        await self.execute_parallel_tasks(known.instances)
         return await self._task_run.run(task_id, agent)
 
     async def execute_parallel_tasks(self, task_ids: Sequence[str]) -> list[ExecutionResult]:
@@ -290,7 +297,7 @@ class ProjectOrchestrator:
                 _log.warning("task %r failed: %s", task_id, exc, extra={"action": "task_raised", "task": task_id})
                 return failure(task_id, exc)
 
-        await self._journal.open_async()
+        await self._open_async()
         try:
             async with asyncio.TaskGroup() as group:
                 running = [group.create_task(run(task_id)) for task_id in task_ids]
@@ -312,7 +319,7 @@ class ProjectOrchestrator:
         """
         if max_concurrent is not None and max_concurrent < 1:
             raise ValueError(f"max_concurrent is {max_concurrent!r}, expected a number above 0, or None for no limit")
-        await self._journal.open_async()
+        await self._open_async()
         if self._workflow is not None:
             raise OrchestrationError("this project's workflow is running already; wait for it, or cancel() it")
         before = self._journal.state
@@ -390,6 +397,19 @@ class ProjectOrchestrator:
         self._journal.open()
         return self._journal.state
 
+    async def _open_async(self) -> None:
+        """Open the project, and end what the processes of a dead predecessor are still at."""
+        await self._journal.open_async()
+        if self._is_swept or self.project_root is None:
+            return
+        self._is_swept = True
+        if self._journal.state.run_id:
+            left = await sweep(str(state_path(self.project_root, self.project_id).absolute()))
+            if left:
+                _log.warning(
+                    "ended %d processes that an earlier run had left behind", len(left), extra={"action": "swept"}
+                )
+
     async def _walk(self, workflow: Workflow, before: RunState) -> WorkflowResult:
         started_at = now()
         run_id = f"{started_at:%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"
@@ -430,60 +450,3 @@ class ProjectOrchestrator:
     def _limit_of(self, agent: str | None) -> int | None:
         config = self.registry.get_agent(agent) if agent is not None else None
         return None if config is None else config.concurrency_limit
-
-    def _waiting(self, task_id: str) -> TaskState:
-        known = self._open().find(task_id)
-        if known.status is not TaskStatus.WAITING:
-            raise TransitionError(
-                f"task {task_id!r} is {known.status.value}; only a waiting task takes a person's word"
-            )
-        return known
-
-    def _complete(
-        self,
-        task_id: str,
-        output: object,
-        *,
-        by: Literal["person", "caller"],
-        draft: ExecutionResult | None = None,
-    ) -> None:
-        known = self._open().find(task_id)
-        if known.status is TaskStatus.COMPLETED:
-            return
-        result = _result(known, ExecutionStatus.SUCCESS, output=output, draft=draft)
-        self._journal.record(ev.TaskCompleted(at=now(), task_id=task_id, result=result, by=by))
-
-
-def _result(
-    known: TaskState,
-    status: ExecutionStatus,
-    *,
-    output: object = None,
-    error: str = "",
-    draft: ExecutionResult | None = None,
-) -> ExecutionResult:
-    """Make the outcome that a person or caller states; a draft's own facts (model, cost, ...) stay with it."""
-    metadata = dict(draft.metadata) if draft else {}
-    if output is not None and not isinstance(output, str):
-        output, metadata["data"] = _as_json(known, output)
-    return ExecutionResult(
-        known.task.task_id,
-        agent=known.agent or known.task.agent or "",
-        status=status,
-        started_at=known.started_at,
-        completed_at=now(),
-        output=output or "",
-        error=error,
-        metadata=metadata,
-    )
-
-
-def _as_json(known: TaskState, output: object) -> tuple[str, object]:
-    """Return data as JSON text, and as what that text will be read back as."""
-    try:
-        raw = msgspec.json.encode(output)
-        return raw.decode(), msgspec.json.decode(raw)
-    except (TypeError, ValueError, RecursionError) as exc:
-        raise InvalidTaskError(
-            f"the output of task {known.task.task_id!r} cannot be kept: {exc}; give text, or plain JSON data"
-        ) from exc

@@ -14,10 +14,10 @@ from orchestration.errors import AttemptError
 from orchestration.task import FailureKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from orchestration.attempt import AttemptContext
+    from orchestration.attempt import AttemptContext, TaskInput
     from orchestration.task import AgentTask
 
 __all__ = ["PROMPT_MAX_CHARS", "check_size", "render", "with_correction", "with_schema"]
@@ -71,14 +71,26 @@ def with_schema(prompt: str, schema: Mapping[str, Any] | None) -> str:
 
 def with_correction(prompt: str, error: str) -> str:
     """Add what was wrong with the last answer; the prompt itself stays first, so that provider caches still match."""
-    return f"{prompt}\n\nYour last answer could not be used: {error}\nAnswer again, and correct this."
+    return f"{prompt}\n\nYour last attempt was not accepted. {error}\nDo it again, and correct this."
 
 
 def _default(task: AgentTask, context: AttemptContext) -> str:
     parts = [task.title, task.description] if task.description else [task.title]
     # Tags, not headings: outputs are often Markdown, whose own headings would run into ours.
-    parts += [f'<result task="{name}">\n{given.output}\n</result>' for name, given in context.inputs.items()]
+    if task.item is not None:
+        item = task.item if isinstance(task.item, str) else json.dumps(task.item, ensure_ascii=False, indent=2)
+        parts.append(f"<item>\n{item}\n</item>")
+    for name, given in _with_added(context.inputs):
+        parts.append(f'<result task="{name}">\n{given.output}\n</result>')
     return "\n\n".join(parts)
+
+
+def _with_added(inputs: Mapping[str, TaskInput]) -> Iterator[tuple[str, TaskInput]]:
+    """Yield the outcomes there are, each followed by those of the tasks it has added."""
+    for name, given in inputs.items():
+        if not given.skipped:
+            yield name, given
+        yield from _with_added(given.added)
 
 
 def _rejection(context: AttemptContext) -> str:

@@ -15,6 +15,7 @@ RETRYABLE = frozenset(
         FailureKind.CONNECTION,
         FailureKind.TIMEOUT,
         FailureKind.BAD_OUTPUT,
+        FailureKind.CHECK_FAILED,
     }
 )
 # What only time can mend, and what says nothing about the task: waiting for it uses up no attempt.

@@ -100,6 +100,7 @@ class TaskRun:
         self._outputs = outputs
         self._expansion = expansion
         self._variables = dict(variables or {})
+        self._project_id = "default" if state_path is None else state_path.stem
         self._owner = "" if state_path is None else str(state_path.absolute())
         self._artefacts = None if state_path is None else state_path.with_suffix(".artefacts").absolute()
         self._running: dict[str, _Execution] = {}
@@ -347,6 +348,8 @@ class TaskRun:
             correction=known.correction,
             examine=nothing_to_see if known.task.adds_tasks is None else partial(self._preview, known),
             effect_key=known.effect_key,
+            project_id=self._project_id,
+            output_files=partial(_output_files, state),
             owner=self._owner,
             artefacts=self._artefacts and self._artefacts / known.task.task_id / str(known.attempt),
             durable=self._journal.durable,
@@ -365,6 +368,10 @@ class TaskRun:
             if known is None or known.status not in _AT_WORK:
                 return
         self._journal.record(event)
+
+
+def _output_files(state: RunState) -> tuple[str, ...]:
+    return tuple(known.task.output_file for known in state.unordered() if known.task.output_file)
 
 
 def read_inputs(state: RunState, task: AgentTask) -> dict[str, TaskInput]:

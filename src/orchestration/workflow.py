@@ -16,13 +16,14 @@ from orchestration import events as ev
 from orchestration.errors import FailureKind, RunStopError, StoreError
 from orchestration.task import TaskStatus
 from orchestration.task_run import TaskRun, failure, unmet_dependencies
+from orchestration.workspace.scopes import overlap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orchestration.journal import Journal
     from orchestration.run_state import RunState
-    from orchestration.task import ExecutionResult
+    from orchestration.task import AgentTask, ExecutionResult
 
 __all__ = ["Workflow", "first_error"]
 
@@ -33,10 +34,17 @@ _FREES_NOTHING = (
     ev.TaskStarted,
     ev.TaskRetrying,
     ev.TaskParked,
+    ev.SessionStarted,
+    ev.WorkerReported,
+    ev.TaskVerifying,
+    ev.CheckFinished,
     ev.CallReserved,
     ev.CallFinished,
     ev.CallReleased,
 )
+
+
+_OTHERS_TURN = (TaskStatus.WAITING, TaskStatus.NEEDS_REVIEW, TaskStatus.IN_PROGRESS, TaskStatus.VERIFYING)
 
 
 class Workflow:
@@ -63,6 +71,7 @@ class Workflow:
         self._idle = asyncio.Event()
         self._per_agent: Counter[str | None] = Counter()
         self._running = 0
+        self._writing: dict[str, tuple[str, ...]] = {}  # the scopes of running tasks that have some
         self._is_stopping = False
         self._is_cancelled = False
         self.results: dict[str, ExecutionResult] = {}
@@ -120,17 +129,21 @@ class Workflow:
         if self._group is None:
             return
         while not self._is_stopping and (self._max_concurrent is None or self._running < self._max_concurrent):
-            task_id = self._journal.take(self._has_slot)
+            task_id = self._journal.take(self._has_slot, self._may_write)
             if task_id is None:
                 return
-            agent = self._journal.state.tasks[task_id].task.agent or self._default_agent
+            definition = self._journal.state.tasks[task_id].task
+            if definition.writes:
+                self._writing[task_id] = definition.writes
+            agent = definition.agent or self._default_agent
             self._running += 1
             self._per_agent[agent] += 1
             task = self._group.create_task(self._run_one(task_id), name=f"task {task_id}")
-            task.add_done_callback(partial(self._free, agent))
+            task.add_done_callback(partial(self._free, agent, task_id))
 
-    def _free(self, agent: str | None, _task: asyncio.Task[None]) -> None:
+    def _free(self, agent: str | None, task_id: str, _task: asyncio.Task[None]) -> None:
         self._running -= 1
+        self._writing.pop(task_id, None)
         self._per_agent[agent] -= 1
         self._start_ready()
         if not self._running:
@@ -140,6 +153,10 @@ class Workflow:
         name = agent or self._default_agent
         limit = self._limit_of(name)
         return limit is None or self._per_agent[name] < limit
+
+    def _may_write(self, task: AgentTask) -> bool:
+        """Tell whether no running task may write what this one may write."""
+        return not any(overlap(task.writes, others) for others in self._writing.values())
 
     def _is_startable(self, task_id: str) -> bool:
         """Tell whether a task that was taken is still to be started: until it got its turn, much may have been said.
@@ -156,7 +173,9 @@ class Workflow:
         if not self._is_startable(task_id):
             return
         try:
-            self.results[task_id] = await self._task_run.run(task_id)
+            result = await self._task_run.run(task_id)
+            if "status" not in result.metadata:  # else it was skipped, or its instances are to be done first
+                self.results[task_id] = result
         except StoreError:
             self._is_stopping = True
             raise
@@ -179,7 +198,7 @@ class Workflow:
         if counts[TaskStatus.FAILED] or counts[TaskStatus.CANCELLED]:
             return "failed"
         # What is in progress now was started by hand; whoever did that has the next word, like a person.
-        if counts[TaskStatus.WAITING] or counts[TaskStatus.IN_PROGRESS]:
+        if any(counts[status] for status in _OTHERS_TURN):
             return "waiting"
         return "failed" if counts[TaskStatus.PENDING] else "completed"
 

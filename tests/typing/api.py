@@ -9,6 +9,7 @@ from typing import Any, assert_type
 
 from llm_abstractions import AnthropicLlm, BaseLlm, GeminiLlm, LlmFactory, OpenAILlm
 from orchestration import (
+    AddsTasks,
     AgentConfig,
     AgentRegistry,
     AgentTask,
@@ -16,6 +17,7 @@ from orchestration import (
     AttemptError,
     Budget,
     Budgets,
+    Check,
     CycleError,
     DependencyError,
     DuplicateError,
@@ -32,6 +34,7 @@ from orchestration import (
     ProjectOrchestrator,
     ProviderUnavailableError,
     RetryPolicy,
+    ReviewNeededError,
     RunStopError,
     StoreError,
     StoreVersionError,
@@ -43,6 +46,7 @@ from orchestration import (
     TransitionError,
     UnknownAgentError,
     UnknownTaskError,
+    Wait,
     Work,
     WorkflowResult,
     load_project,
@@ -74,6 +78,20 @@ def build() -> ProjectOrchestrator:
         executor=executor,
         variables={"lang": "en"},
         budgets=Budgets(project=Budget(usd=Decimal("1.50")), tags={"docs": Budget(tokens=1_000)}),
+    )
+    project.add_task(
+        AgentTask(
+            "fix",
+            "Fix it",
+            checks=(Check(command=("pytest", "-q")), Check(judge="writer", criteria="clear", threshold=0.8)),
+            effects="once",
+            workspace="worktree",
+            writes=("src/**",),
+            adds_tasks=AddsTasks(max_tasks=5),
+            wait=Wait(deadline_s=3600, default="approve"),
+            when="tasks.outline.data.is_broken",
+            for_each="tasks.outline.data.files",
+        )
     )
     project.add_task(AgentTask("outline", "Outline", agent="writer", priority=TaskPriority.HIGH))
     project.add_task(
@@ -206,6 +224,8 @@ def errors() -> None:
         assert_type(exc.pid, int | None)
     except CycleError as exc:
         assert_type(exc.cycle, tuple[str, ...])
+    except ReviewNeededError as exc:
+        assert_type(exc.cause, str)
     except AttemptError as exc:
         assert_type(exc.kind, FailureKind)
     except ProjectFileError as exc:

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from orchestration.agent_registry import FALLBACK_KINDS, AgentConfig, AgentType
-from orchestration.attempt import AttemptContext
+from orchestration.attempt import AttemptContext, Outcome
 from orchestration.errors import AttemptError, FailureKind, RunStopError
 from orchestration.execution import Execution, Step, Successor, storable
 from orchestration.retry import RetryPolicy
@@ -262,7 +262,7 @@ def test_a_result_names_who_did_it_and_whom_it_took_over_from():
     known = execution(successor("gpt"), successor("local"))
     story(known, ["quota"], ["timeout"])
     known.next_context()
-    result = known.finished("done", None, {"model": "m"})
+    result = known.finished(Outcome(output="done", metadata={"model": "m"}))
     assert (result.agent, result.status) == ("local", ExecutionStatus.SUCCESS)
     assert result.metadata == {
         "execution_mode": "api",
@@ -288,7 +288,7 @@ def test_a_failed_result_has_the_kind_and_what_all_attempts_cost():
 def test_a_person_s_part_is_pending_and_not_over():
     known = execution()
     known.mode = "hybrid"
-    result = known.finished("draft", {"n": 1}, {})
+    result = known.finished(Outcome(output="draft", data={"n": 1}))
     assert (result.status, result.completed_at, result.metadata["data"]) == (ExecutionStatus.PENDING, None, {"n": 1})
 
 

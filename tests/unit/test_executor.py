@@ -253,7 +253,7 @@ class TestOutputSchema:
         assert result.metadata["data"] == {"n": 1}
         assert result.metadata["attempts"] == 3
         first, second, third = prompts(provider)
-        assert "could not be used: the answer is not JSON" in second
+        assert "was not accepted. the answer is not JSON" in second
         assert "'n' is a required property" in third
         assert "not JSON" not in third
         assert second.startswith(first)

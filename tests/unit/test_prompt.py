@@ -191,5 +191,5 @@ def test_a_schema_is_spelled_out_where_there_is_one():
 
 def test_a_correction_keeps_the_prompt_first():
     assert prompt.with_correction("Do it", "not JSON").startswith(
-        "Do it\n\nYour last answer could not be used: not JSON"
+        "Do it\n\nYour last attempt was not accepted. not JSON"
     )

@@ -1,0 +1,315 @@
+"""From what a worker says it did to a result that counts: where it works, what it changed, its checks, the merge.
+
+A claim is kept before it is checked, and what it changed is committed before that: nothing that was paid for is lost,
+whatever comes next. Knows no kind of worker, and nothing of retries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shutil
+import tempfile
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestration.agent_registry import AgentType
+from orchestration.attempt import Outcome
+from orchestration.clock import now
+from orchestration.errors import AttemptError, FailureKind, ReviewNeededError
+from orchestration.events import CheckFinished
+from orchestration.redact import redact
+from orchestration.verification import Claim, asks_person, evidence_text, verify
+from orchestration.workspace import Conflict, Workspace, WorkspaceError, Workspaces, produced_since
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from orchestration.agent_registry import AgentConfig
+    from orchestration.execution import Execution
+    from orchestration.task import AgentTask
+    from orchestration.task_options import Check
+    from orchestration.verification import Verdict
+
+__all__ = ["Delivered", "Delivery", "Errand", "Site", "workspace_of"]
+
+_FILES_MAX = 500
+_MERGE_ROUNDS = 3  # others may merge while a conflict is being resolved
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """Where an execution works. `workspace` is its git worktree, where it has one."""
+
+    path: Path | None
+    workspace: Workspace | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Errand:
+    """Something another agent is asked for on behalf of a task: to judge a result, to resolve a conflict."""
+
+    agent: str
+    title: str
+    description: str
+    output_schema: Mapping[str, Any] | None = None
+    site: Site = field(default_factory=lambda: Site(path=None))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivered:
+    """A result, and what a person has to be asked before it counts; empty if it counts already."""
+
+    outcome: Outcome
+    asks: str = ""
+
+
+class Delivery:
+    """Delivers results of one executor. `send` has an agent run an errand and returns what it came to."""
+
+    def __init__(self, root: Path | None, send: Callable[[Execution, Errand], Awaitable[Outcome]]) -> None:
+        self._root = root
+        self._send = send
+        self._workspaces: dict[str, Workspaces] = {}
+
+    @asynccontextmanager
+    async def site(self, execution: Execution) -> AsyncIterator[Site]:
+        """Provide the place that a task wants to work in.
+
+        Raises:
+            AttemptError: of kind `unavailable`, if it cannot be had: says why, and what to do.
+
+        """
+        match workspace_of(execution.task, execution.agent) if execution.mode != "interactive" else "shared":
+            case "worktree":
+                workspace = await self._open(execution)
+                yield Site(path=workspace.path, workspace=workspace)
+            case "none":
+                folder = await asyncio.to_thread(_make_scratch, self._root)
+                try:
+                    yield Site(path=folder)
+                finally:
+                    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            case _:
+                yield Site(path=self._root)
+
+    async def deliver(self, execution: Execution, site: Site, outcome: Outcome) -> Delivered:
+        """Keep a claim, check it, merge what it changed.
+
+        Raises:
+            AttemptError: of kind `check_failed`, with the evidence, if the work has to be done better; of another kind
+                if the claim stands, but could not be verified.
+            ReviewNeededError: if a person has to decide how it goes on.
+
+        """
+        task, context = execution.task, execution.context
+        if site.workspace is None and not (task.checks or task.writes or task.output_file or task.adds_tasks):
+            return Delivered(outcome=outcome)
+        outcome = await self._sealed(execution, site, outcome)
+        if task.checks or site.workspace is not None:
+            execution.claim(outcome)
+            await context.durable()
+        await self._verify(execution, site, outcome)
+        asks = asks_person(task.checks)
+        if task.adds_tasks is not None:
+            asks = "\n".join(filter(None, (asks, context.examine(outcome.data))))
+        if (asks or execution.mode != "api") and not context.is_approved:
+            return Delivered(outcome=outcome, asks=asks)
+        if site.workspace is not None:
+            outcome = await self._merged(execution, site, site.workspace, outcome)
+        return Delivered(outcome=outcome)
+
+    async def _open(self, execution: Execution) -> Workspace:
+        task, context = execution.task, execution.context
+        if self._root is None:
+            raise AttemptError(
+                f"task {task.task_id!r} wants a worktree, and the project is in memory; give it a project_root",
+                kind=FailureKind.UNAVAILABLE,
+            )
+        workspaces = self._workspaces.get(context.project_id)
+        if workspaces is None:
+            workspaces = Workspaces(self._root, context.project_id, ignoring=context.output_files())
+            self._workspaces[context.project_id] = workspaces
+        try:
+            return await workspaces.open(task.task_id)
+        except WorkspaceError as exc:
+            raise AttemptError(
+                f"no workspace for task {task.task_id!r}: {exc} (`workspace: shared` works in the folder itself)",
+                kind=FailureKind.UNAVAILABLE,
+                details={"refusal": exc.kind.value},
+            ) from exc
+
+    async def _sealed(self, execution: Execution, site: Site, outcome: Outcome) -> Outcome:
+        """Commit what changed, refuse what is outside the task's scopes, and list the files."""
+        task = execution.task
+        facts: dict[str, Any] = {}
+        if site.workspace is not None:
+            facts = await self._commit(execution, site.workspace)
+        elif task.writes and site.path is not None:
+            produced = await produced_since(site.path, task.writes, execution.started_at, limit=_FILES_MAX)
+            facts = {"files": [asdict(file) for file in produced.files]}
+        if task.output_file is not None:
+            facts["files"] = [*facts.get("files", ()), _as_file(task.output_file, outcome.output)]
+        if not facts:
+            return outcome
+        return replace(outcome, metadata={**outcome.metadata, **facts})
+
+    async def _commit(self, execution: Execution, workspace: Workspace) -> dict[str, Any]:
+        """Return what there is to know of the changes; nothing where there are none."""
+        task = execution.task
+        try:
+            commit = await workspace.commit(f"{task.title}\n\nTask {task.task_id}, run {execution.context.run_id}")
+            if commit is None:
+                return {}
+            outside = await workspace.outside(task.writes) if task.writes else ()
+            files = await workspace.changes()
+        except WorkspaceError as exc:  # conflict markers, a repository within, ...: the worker left it so
+            raise AttemptError(str(exc), kind=FailureKind.CHECK_FAILED) from exc
+        if outside:
+            raise AttemptError(
+                f"these files are outside of what the task may write ({', '.join(task.writes)}): "
+                f"{', '.join(outside[:20])}; take the changes back",
+                kind=FailureKind.CHECK_FAILED,
+            )
+        return {
+            "files": [asdict(file) for file in files[:_FILES_MAX]],
+            "workspace": {"branch": workspace.branch, "commit": commit, "path": str(workspace.path)},
+        }
+
+    async def _verify(self, execution: Execution, site: Site, outcome: Outcome) -> None:
+        task, context = execution.task, execution.context
+        if not task.checks:
+            return
+        files = outcome.metadata.get("files", ())
+        claim = Claim(
+            output=outcome.output,
+            data=outcome.data,
+            changed=None if site.workspace is None else tuple(file["path"] for file in files),
+            since=execution.started_at,
+            assignment=f"{task.title}\n\n{task.description or task.prompt or ''}".strip(),
+        )
+
+        async def judge(check: Check, text: str, schema: Mapping[str, Any]) -> Any:
+            errand = Errand(
+                agent=check.judge or "", title=f"Judge {task.title}", description=text, output_schema=schema
+            )
+            return (await self._send(execution, errand)).data
+
+        def report(verdict: Verdict) -> None:
+            context.report(
+                CheckFinished(
+                    at=now(),
+                    task_id=task.task_id,
+                    attempt=execution.number,
+                    check=verdict.check,
+                    is_passed=verdict.is_passed,
+                    evidence=redact(verdict.evidence, execution.secrets),
+                )
+            )
+
+        verdicts = await verify(
+            task.checks,
+            claim,
+            cwd=site.path,
+            env=execution.environment(),
+            owner=context.owner,
+            judge=judge,
+            report=report,
+        )
+        if not all(verdict.is_passed for verdict in verdicts):
+            raise AttemptError(
+                evidence_text(verdicts), kind=FailureKind.CHECK_FAILED, details={"answer": outcome.output[:2_000]}
+            )
+
+    async def _merged(self, execution: Execution, site: Site, workspace: Workspace, outcome: Outcome) -> Outcome:
+        """Bring the work into the project's branch, and let go of the worktree."""
+        task = execution.task
+        for rounds_left in reversed(range(_MERGE_ROUNDS)):
+            merged = await self._merge(execution, workspace, outcome)
+            if not isinstance(merged, Conflict):
+                await workspace.remove()
+                if "workspace" not in outcome.metadata:  # nothing was changed
+                    return outcome
+                place = {**outcome.metadata["workspace"], "merged": merged.commit}
+                return replace(outcome, metadata={**outcome.metadata, "workspace": place})
+            if task.on_conflict is None or not rounds_left:
+                raise _conflict(task, workspace, merged, outcome)
+            await self._resolve(execution, site, workspace, merged)
+            outcome = await self._sealed(execution, site, outcome)
+            execution.claim(outcome)
+            await self._verify(execution, site, outcome)
+        raise AssertionError("the last round returns or raises")
+
+    async def _merge(self, execution: Execution, workspace: Workspace, outcome: Outcome) -> Any:
+        task = execution.task
+        try:
+            return await workspace.merge(f"Merge task {task.task_id}: {task.title}")
+        except WorkspaceError as exc:
+            raise ReviewNeededError(
+                f"the work of task {task.task_id!r} is committed on {workspace.branch!r} and cannot be merged: {exc}",
+                cause="workspace",
+                outcome=outcome,
+            ) from exc
+
+    async def _resolve(self, execution: Execution, site: Site, workspace: Workspace, conflict: Conflict) -> None:
+        """Have the named agent resolve a conflict in the worktree."""
+        task = execution.task
+        paths = await workspace.bring_conflict()
+        errand = Errand(
+            agent=task.on_conflict or "",
+            title=f"Resolve the merge conflict of {task.title}",
+            description=(
+                f"The work on {task.title!r} conflicts with work that was merged before it. These files in the present "
+                f"folder hold git's conflict markers: {', '.join(paths)}. Edit them so that both intentions are kept, "
+                f"remove all markers, and change nothing else.\n\n<diff>\n{conflict.diff}\n</diff>"
+            ),
+            site=site,
+        )
+        await self._send(execution, errand)
+        if left := await workspace.unresolved():
+            raise ReviewNeededError(
+                f"agent {task.on_conflict!r} left conflicts of task {task.task_id!r} unresolved: {', '.join(left)}; "
+                f"resolve them in {str(workspace.path)!r} and approve the task",
+                cause="conflict",
+                outcome=Outcome(output="", metadata={"diff": conflict.diff}),
+            )
+
+
+def workspace_of(task: AgentTask, agent: AgentConfig) -> str:
+    """Return where a task of this agent works: what it says, else a worktree for coding agents that may edit."""
+    if task.workspace is not None:
+        return task.workspace
+    if agent.workspace is not None:
+        return agent.workspace
+    is_editor = agent.agent_type is AgentType.CLI and agent.tool is not None and agent.permissions != "read-only"
+    return "worktree" if is_editor else "shared"
+
+
+def _conflict(task: AgentTask, workspace: Workspace, conflict: Conflict, outcome: Outcome) -> ReviewNeededError:
+    return ReviewNeededError(
+        f"the work of task {task.task_id!r} conflicts with what was merged before it, in {', '.join(conflict.paths)}; "
+        f"merge it by hand (`git merge {workspace.branch}`) and approve the task, or have it done again",
+        cause="conflict",
+        outcome=replace(outcome, metadata={**outcome.metadata, "diff": conflict.diff}),
+    )
+
+
+def _make_scratch(root: Path | None) -> Path:
+    """Make an empty folder: below the project's own, where nothing else is written."""
+    above = None
+    if root is not None:
+        above = root / ".orchestration" / "scratch"
+        above.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix="task-", dir=above)).absolute()
+
+
+def _as_file(path: str, text: str) -> dict[str, Any]:
+    raw = text.encode()
+    return {
+        "path": path,
+        "change": "added",
+        "sha256": hashlib.sha256(raw).hexdigest(),
+        "size_bytes": len(raw),
+    }
