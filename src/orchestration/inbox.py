@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestration.orchestrator import ProjectOrchestrator
+    from orchestration.run_state import TaskState
 
 __all__ = ["Inbox", "Reply", "Request", "RequestError", "apply", "ask", "inbox_path", "serve"]
 
@@ -45,7 +46,8 @@ class RequestError(OrchestrationError):
 class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing a person asks.
 
-    `text` is the answer of `answer` and the comment of `reject`. Without a `task_id` it is about the whole run.
+    `text` is the answer of `answer` and the comment of `reject`. With an `attempt` it is about that one and no later:
+    whoever answers a prompt package answers what was asked there. Without a `task_id` it is about the whole run.
     `limits` changes the `values` of a `lane` (None: no limit any more) or reopens it; without a lane, like `budget`
     without `usd`, it only asks how things stand.
     """
@@ -53,6 +55,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     command: Literal["answer", "approve", "reject", "cancel", "reset", "budget", "limits"]
     task_id: str | None = None
     text: str = ""
+    attempt: int | None = None
     usd: Decimal | None = None
     lane: str = ""
     values: dict[str, int | None] = {}
@@ -242,18 +245,18 @@ async def _apply(orchestrator: ProjectOrchestrator, request: Request) -> Reply:
         orchestrator.cancel()
         return Reply(message="the run is being cancelled")
     changed = (task_id,)
+    known = orchestrator.state.find(task_id)
+    _refuse_outdated(known, request)
     match request.command:
         case "answer":
             orchestrator.answer(task_id, await _read_answer(orchestrator, task_id, request.text))
-            return Reply(message=f"the answer to {task_id!r} is recorded", task_ids=changed)
+            return Reply(message=_said(known, _ANSWERED), task_ids=changed)
         case "approve":
             orchestrator.approve(task_id)
-            return Reply(message=f"the draft of {task_id!r} is approved", task_ids=changed)
+            return Reply(message=_said(known, _APPROVED), task_ids=changed)
         case "reject":
             orchestrator.reject(task_id, request.text)
-            return Reply(
-                message=f"the draft of {task_id!r} is rejected; the next one gets your comment", task_ids=changed
-            )
+            return Reply(message=_said(known, _REJECTED), task_ids=changed)
         case "cancel":
             orchestrator.cancel(task_id)
             return Reply(message=f"{task_id!r} is cancelled; the next run tries it again", task_ids=changed)
@@ -262,6 +265,43 @@ async def _apply(orchestrator: ProjectOrchestrator, request: Request) -> Reply:
             return Reply(message=f"runs again: {', '.join(again)}", task_ids=tuple(again))
         case _:
             raise RequestError(f"{request.command!r} is asked of a run, and none is going on")
+
+
+# What a person's word means depends on what they were asked.
+_ANSWERED = {
+    "": "the answer to {!r} is recorded",
+    "effect": "{!r} is done, as you say: it happened, and your text is its output",
+}
+_APPROVED = {
+    "": "the draft of {!r} is approved",
+    "effect": "{!r} is done, as you say: it happened, and is not done again",
+    "conflict": "the work of {!r} is merged again",
+    "workspace": "the work of {!r} is taken into the project's folder again",
+}
+_REJECTED = {
+    "": "the draft of {!r} is rejected; the next one gets your comment",
+    "effect": "{!r} is done again, as you say: it did not happen; the next attempt gets your comment",
+    "conflict": "the work of {!r} is dropped and done again; the next attempt gets your comment",
+    "workspace": "the work of {!r} is dropped and done again; the next attempt gets your comment",
+}
+
+
+def _said(known: TaskState, sentences: dict[str, str]) -> str:
+    return sentences.get(known.cause, sentences[""]).format(known.task.task_id)
+
+
+def _refuse_outdated(known: TaskState, request: Request) -> None:
+    """Refuse a word on an attempt that is not the present one.
+
+    Raises:
+        RequestError: naming both.
+
+    """
+    if request.attempt is not None and request.attempt != known.attempt:
+        raise RequestError(
+            f"this answers attempt {request.attempt} of task {known.task.task_id!r}, which is at attempt "
+            f"{known.attempt} now and asks something else; export it again"
+        )
 
 
 async def _read_answer(orchestrator: ProjectOrchestrator, task_id: str, text: str) -> object:

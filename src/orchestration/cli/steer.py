@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from orchestration.cli.snapshot import Home
     from orchestration.run_state import TaskState
 
-__all__ = ["answer", "approve", "cancel", "reject", "reset"]
+__all__ = ["Answered", "RefusedError", "answer", "approve", "ask_or_apply", "cancel", "reject", "reset"]
 
 _OPEN_TRIES = 5
 _SCISSORS = "---------- 8< ---------- everything from this line on is left out ----------"
@@ -37,7 +37,9 @@ class RefusedError(OrchestrationError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Answered:
+class Answered:
+    """What came of a request, and who saw to it."""
+
     reply: Reply
     pid: int | None  # the process that did it; None: this one
 
@@ -53,6 +55,9 @@ def answer(place: Place, *, task: str, text: str | None, text_file: str | None, 
 
     TEXT is the answer, or - to read it from stdin. Without it your $EDITOR opens, with the draft if there is one. Line
     breaks at the end are dropped. A task with an output_schema takes JSON that meets it.
+
+    A task that was broken off and must not be done twice takes an answer, too: it says that it happened, and what came
+    of it.
     """
     given = _given_text(text, text_file)
     edited = given is None
@@ -73,9 +78,11 @@ def answer(place: Place, *, task: str, text: str | None, text_file: str | None, 
 @click.argument("task")
 @json_option
 def approve(place: Place, *, task: str, as_json: bool) -> None:
-    """Accept a task's draft.
+    """Accept a task's draft, or say how a task stands that needs review.
 
-    It becomes the task's output, and what depends on it can run.
+    A draft becomes the task's output, and what depends on it can run. Of a task that was broken off and must not be
+    done twice you say that it happened: it is done. Of one that could not be merged you say that nothing stands in the
+    way any more: it is merged again.
     """
     _do(place, Request(command="approve", task_id=task), as_json=as_json)
 
@@ -86,9 +93,10 @@ def approve(place: Place, *, task: str, as_json: bool) -> None:
 @click.argument("comment")
 @json_option
 def reject(place: Place, *, task: str, comment: str, as_json: bool) -> None:
-    """Refuse a task's draft, saying why.
+    """Refuse a task's draft, saying why, or have a task that needs review done again.
 
-    COMMENT goes into the prompt of the next draft: say what to change.
+    COMMENT goes into the prompt of the next attempt: say what to change. Of a task that was broken off and must not be
+    done twice you say that it did not happen; of one that could not be merged, that its work is to be dropped.
     """
     if not comment.strip():
         raise click.UsageError("the comment is empty; say what the next draft should do better")
@@ -106,7 +114,7 @@ def cancel(place: Place, *, task: str | None, as_json: bool) -> None:
     The next run tries what was cancelled again.
     """
     if task is None and live_pid(find_home(place)) is None:
-        _say(place, _Answered(reply=Reply(message="nothing is running"), pid=None), as_json=as_json, hint=False)
+        _say(place, Answered(reply=Reply(message="nothing is running"), pid=None), as_json=as_json, hint=False)
         return
     _do(place, Request(command="cancel", task_id=task), as_json=as_json)
 
@@ -118,7 +126,8 @@ def cancel(place: Place, *, task: str | None, as_json: bool) -> None:
 def reset(place: Place, *, task: str, as_json: bool) -> None:
     """Forget what a task came to, so that it runs again.
 
-    And everything after it. What was paid for earlier attempts stays in the totals.
+    And everything after it. What was paid for earlier attempts stays in the totals. Of a task that was broken off and
+    must not be done twice you say with it that it did not happen.
     """
     _do(place, Request(command="reset", task_id=task), as_json=as_json)
 
@@ -136,13 +145,13 @@ def _do(place: Place, request: Request, *, as_json: bool) -> None:
         raise RefusedError(
             f"the project has not run yet, so nothing can be changed; start with: {place.command('run')}"
         )
-    answered = _ask_or_apply(home, request)
+    answered = ask_or_apply(home, request)
     if answered.reply.error:
         raise RefusedError(answered.reply.error)
     _say(place, answered, as_json=as_json)
 
 
-def _ask_or_apply(home: Home, request: Request) -> _Answered:
+def ask_or_apply(home: Home, request: Request) -> Answered:
     """Ask the process that has the project open; when there is none, be that process for a moment.
 
     Raises:
@@ -155,12 +164,12 @@ def _ask_or_apply(home: Home, request: Request) -> _Answered:
         if pid is not None:
             reply = ask(inbox, request, is_live=lambda: live_pid(home) is not None)
             if reply is not None:
-                return _Answered(reply=reply, pid=pid)
+                return Answered(reply=reply, pid=pid)
         try:
-            return _Answered(reply=run_async(_apply_here(home, request)), pid=None)
+            return Answered(reply=run_async(_apply_here(home, request)), pid=None)
         except ProjectLockedError:
             time.sleep(0.05)  # it was opened in between: ask that one
-    return _Answered(reply=run_async(_apply_here(home, request)), pid=None)
+    return Answered(reply=run_async(_apply_here(home, request)), pid=None)
 
 
 async def _apply_here(home: Home, request: Request) -> Reply:
@@ -168,7 +177,7 @@ async def _apply_here(home: Home, request: Request) -> Reply:
         return await apply(orchestrator, request)
 
 
-def _say(place: Place, answered: _Answered, *, as_json: bool, hint: bool = True) -> None:
+def _say(place: Place, answered: Answered, *, as_json: bool, hint: bool = True) -> None:
     reply = answered.reply
     if as_json:
         print_json({"message": reply.message, "task_ids": list(reply.task_ids), "pid": answered.pid})
@@ -215,11 +224,14 @@ def _edit(place: Place, task_id: str) -> str:
 
     """
     known = read_snapshot(place).state.find(task_id)
-    if known.status is not TaskStatus.WAITING:
+    if known.status not in {TaskStatus.WAITING, TaskStatus.NEEDS_REVIEW}:
         raise TransitionError(f"task {task_id!r} is {known.status.value}; only a waiting task takes a person's word")
     text = click.edit(_sheet(known), extension=".md")
     if text is None:
-        hint = f"; to take the draft as it is: {place.command('approve', task_id)}" if known.need == "approval" else ""
+        as_it_is = {"approval": "to take the draft as it is", "effect": "to say only that it happened"}
+        hint = as_it_is.get(known.cause or known.need, "")
+        if hint:
+            hint = f"; {hint}: {place.command('approve', task_id)}"
         raise click.UsageError(f"nothing was saved in the editor, so nothing was recorded{hint}")
     return text.split(_SCISSORS)[0].strip("\r\n")
 
@@ -228,6 +240,8 @@ def _sheet(known: TaskState) -> str:
     output = known.result.output if known.result else ""
     if known.need == "approval":
         return f"{output}\n\n{_SCISSORS}\nAbove is the draft of {known.task.task_id}: change it as you like.\n"
+    if known.need == "review":
+        return f"{output}\n\n{_SCISSORS}\nAbove is for what came of {known.task.task_id}.\n{known.last_error}\n"
     return f"\n\n{_SCISSORS}\n{output}"
 
 
