@@ -11,9 +11,11 @@ import hashlib
 import shutil
 import tempfile
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from orchestration.agent_registry import AgentType
 from orchestration.attempt import Outcome
@@ -149,7 +151,7 @@ class Delivery:
             facts = await self._commit(execution, site.workspace)
         elif task.writes and site.path is not None:
             produced = await produced_since(site.path, task.writes, execution.started_at, limit=_FILES_MAX)
-            facts = {"files": [asdict(file) for file in produced.files]}
+            facts = {"files": msgspec.to_builtins(produced.files)}
         if task.output_file is not None:
             facts["files"] = [*facts.get("files", ()), _as_file(task.output_file, outcome.output)]
         if not facts:
@@ -174,7 +176,7 @@ class Delivery:
                 kind=FailureKind.CHECK_FAILED,
             )
         return {
-            "files": [asdict(file) for file in files[:_FILES_MAX]],
+            "files": msgspec.to_builtins(files[:_FILES_MAX]),
             "workspace": {"branch": workspace.branch, "commit": commit, "path": str(workspace.path)},
         }
 

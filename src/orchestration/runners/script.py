@@ -44,7 +44,7 @@ _warned = False
 
 
 class ScriptRunner:
-    """Runs programs. Relative paths are relative to the project's folder, in which they also run."""
+    """Runs programs, where the work wants to be done. A program's relative path is relative to the project's folder."""
 
     def __init__(self, scripts_dir: str | Path | None = None, root: Path | None = None) -> None:
         self._root = root
@@ -97,7 +97,7 @@ class ScriptRunner:
             "ORCHESTRATION_IDEMPOTENCY_KEY": work.idempotency_key,
         }
         try:
-            end = await run_process(command, stdin=stdin, env=env, cwd=self._root)
+            end = await run_process(command, stdin=stdin, env=env, cwd=work.cwd or self._root, owner=context.owner)
         except (OSError, ValueError) as exc:
             raise AttemptError(
                 f"cannot start {command[0]!r} for task {work.task.task_id!r}: {_why(command[0], exc)}",
