@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from orchestration.agent_registry import Tool
 from orchestration.cli.output import print_json, print_lines, tell
 from orchestration.cli.place import Place, json_option, project_option
 from orchestration.importing import (
@@ -84,8 +85,9 @@ def _target_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command("import")
 @click.argument("file_name", metavar="FILE")
 @click.option("--agent", default="me", metavar="NAME", show_default=True, help="The agent that gets all tasks.")
-@click.option("--type", "kind", type=click.Choice(AGENT_TYPES), default="human", show_default=True, help="Its type.")
-@click.option("--command", "words", metavar="WORDS", help="Its program, for script and cli: --command 'wc -w'.")
+@click.option("--type", "kind", type=click.Choice(AGENT_TYPES), help="Its type. Default: human, or cli with a program.")
+@click.option("--tool", type=click.Choice([tool.value for tool in Tool]), help="The coding agent it is.")
+@click.option("--command", "words", metavar="WORDS", help="The program it is: --command 'wc -w'.")
 @click.option("--tag", metavar="NAME", help="The tag to take of a tasks.json. Default: the current one, or master.")
 @click.option("--in-order", is_flag=True, help="Let each task wait for the one before it.")
 @_target_options
@@ -95,7 +97,8 @@ def import_(
     *,
     file_name: str,
     agent: str,
-    kind: str,
+    kind: str | None,
+    tool: str | None,
     words: str | None,
     tag: str | None,
     in_order: bool,
@@ -103,15 +106,15 @@ def import_(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Make a project of a plan: task-master's tasks.json, or a Markdown checklist.
+    """Make a project of a plan: tasks.json or a checklist.
 
-    FILE may be - for stdin. Tasks that are done there are left out; what cannot be taken over is said. Nothing is
-    overwritten, and nothing is written that does not load.
+    FILE is task-master's tasks.json or a Markdown checklist; - is stdin. Tasks that are done are left out; what cannot
+    be taken over is said. Nothing is overwritten, and nothing is written that does not load.
     """
     wanted = Wanted(
         place=place,
         target=_target(output, force=force, as_json=as_json),
-        agent=ImportedAgent(name=agent, options=_agent_options(kind, words)),
+        agent=_agent(agent, kind, tool, words),
         plan=PlanOptions(tag=tag, current_tag=_current_tag(file_name), in_order=in_order),
     )
     source = _read(file_name)
@@ -123,10 +126,10 @@ def import_(
 @_target_options
 @project_option
 def migrate(place: Place, *, scripts_dir: Path, output: str | None, force: bool, as_json: bool) -> None:
-    """Make agents of a folder of scripts, such as execute_claude.py.
+    """Make agents of a folder of scripts.
 
-    No script is run: they are read, and what keeps one from being an agent is said, with the fix. The project file has
-    the agents and a first task that tells you to write yours.
+    Such as execute_claude.py. No script is run: they are read, and what keeps one from being an agent is said, with the
+    fix. The project file has the agents and a first task that tells you to write yours.
     """
     target = _target(output, force=force, as_json=as_json)
     folder = Path(place.folder) if output in {None, _STDOUT} else Path(output).parent
@@ -139,17 +142,27 @@ def _target(output: str | None, *, force: bool, as_json: bool) -> _Target:
     return _Target(output=output, force=force, as_json=as_json)
 
 
-def _agent_options(kind: str, words: str | None) -> dict[str, Any]:
-    """Return the agent as the project file writes it."""
-    takes_command = kind in {"script", "cli"}
-    if words is not None and not takes_command:
+def _agent(name: str, kind: str | None, tool: str | None, words: str | None) -> ImportedAgent:
+    """Return the agent of all tasks as the project file writes it."""
+    kind = kind or ("human" if tool is None and words is None else "cli")
+    if tool is not None and kind != "cli":
+        raise click.UsageError(f"--tool is for an agent of type cli, not {kind}")
+    if words is not None and kind not in {"script", "cli"}:
         raise click.UsageError(f"--command is for agents of type script or cli, not {kind}")
-    if words is None and takes_command:
+    if kind in {"script", "cli"} and words is None and tool is None:
         raise click.UsageError(f"an agent of type {kind} needs its program, such as --command 'wc -w'")
     if kind == "python":
         raise click.UsageError("an agent of type python needs a function; import with another type, then change it")
+    given = {"type": kind, "tool": tool, "command": None if words is None else _split(words)}
+    notes = ("It may only look. To let it change files: permissions: edit",) if tool is not None else ()
+    return ImportedAgent(
+        name=name, options={key: value for key, value in given.items() if value is not None}, notes=notes
+    )
+
+
+def _split(words: str) -> list[str]:
     try:
-        return {"type": kind} | ({"command": shlex.split(words)} if words is not None else {})
+        return shlex.split(words)
     except ValueError as exc:
         raise click.UsageError(f"--command {words!r} cannot be split into words: {exc}") from None
 

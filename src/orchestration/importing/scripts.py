@@ -253,7 +253,10 @@ def _findings(file: _File, files: Iterable[_File]) -> Iterator[str]:
 def _protocol_findings(source: ScriptSource) -> Iterator[str]:
     if not source.reads_stdin:
         said = "takes its task from arguments" if source.reads_arguments else "reads no task"
-        yield f"{said}, but it comes as one JSON object on stdin; read it with json.load(sys.stdin)"
+        other = (
+            ", or make it of type cli with '{prompt}' among the words of `command`" if source.reads_arguments else ""
+        )
+        yield f"{said}, but it comes as one JSON object on stdin; read it with json.load(sys.stdin){other}"
     if not source.writes_stdout:
         yield "prints nothing that can be seen, so its answer would be empty; print the answer"
 

@@ -25,7 +25,7 @@ PLAN = {
 def test_an_imported_plan_runs_in_its_order_and_the_whole_gets_its_parts_results(project):
     (project.folder / "tasks.json").write_text(json.dumps(PLAN))
 
-    assert project("import", "tasks.json", "--agent", "echo", "--type", "cli", "--command", "cat").returncode == 0
+    assert project("import", "tasks.json", "--agent", "echo", "--command", "cat").returncode == 0
     run = project("run", "--json")
 
     assert run.returncode == 0, run.stderr

@@ -52,9 +52,19 @@ def test_a_plan_becomes_the_folders_project_file(run, loaded):
 
 
 def test_the_agent_can_be_chosen(run, loaded):
-    assert run("import", "tasks.json", "--agent", "coder", "--type", "cli", "--command", "claude -p 'do it'")[0] == 0
+    assert run("import", "tasks.json", "--agent", "coder", "--command", "claude -p 'do it'")[0] == 0
     (agent,) = loaded().agents
     assert (agent.name, agent.agent_type, agent.command) == ("coder", "cli", ("claude", "-p", "do it"))
+
+
+def test_a_coding_agent_is_named_by_its_tool_and_may_only_look(run, tmp_path, loaded):
+    assert run("import", "tasks.json", "--agent", "coder", "--tool", "claude")[0] == 0
+    (agent,) = loaded().agents
+    assert (agent.agent_type, agent.tool, agent.permissions) == ("cli", "claude", "read-only")
+    assert (
+        "  # It may only look. To let it change files: permissions: edit\n  coder:\n"
+        in (tmp_path / "orchestrate.yaml").read_text()
+    )
 
 
 def test_it_can_be_printed_instead(run, tmp_path):
@@ -121,8 +131,14 @@ def test_a_checklist_comes_from_stdin(run, monkeypatch, loaded):
         (["tasks.json", "--tag", "gamma"], "has no tag 'gamma'"),
         (["tasks.json", "--type", "robot"], "Invalid value for '--type'"),
         (["tasks.json", "--type", "cli"], "needs its program"),
+        (["tasks.json", "--type", "script"], "needs its program"),
+        (["tasks.json", "--type", "openai", "--tool", "codex"], "--tool is for an agent of type cli, not openai"),
+        (["tasks.json", "--tool", "robot"], "Invalid value for '--tool'"),
         (["tasks.json", "--type", "python"], "needs a function"),
-        (["tasks.json", "--command", "wc"], "--command is for agents of type script or cli, not human"),
+        (
+            ["tasks.json", "--type", "human", "--command", "wc"],
+            "--command is for agents of type script or cli, not human",
+        ),
         (["tasks.json", "--type", "cli", "--command", "it's"], "cannot be split into words"),
         (["tasks.json", "--type", "cli", "--command", ""], "makes no project file that loads"),
         (["tasks.json", "--agent", "a b"], "agent name 'a b' is not usable"),
