@@ -250,6 +250,11 @@ class Work:
         return self.context.inputs
 
     @property
+    def item(self) -> Any:
+        """The element that this instance of a `for_each` task is for; None otherwise."""
+        return self.task.item
+
+    @property
     def idempotency_key(self) -> str:
         """The same for all attempts at this work, so that whoever keeps it can tell a repetition."""
         return self.context.effect_key or f"{self.context.run_id}/{self.task.task_id}/{self.context.attempt}"

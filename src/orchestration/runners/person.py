@@ -22,10 +22,15 @@ class PersonRunner:
         sections = [f"# {task.title}", f"## Files\n\n{work.preface.strip()}" if work.preface else "", _what_to_do(work)]
         if task.prompt is None:  # a template has put the inputs where they belong
             sections += [f"## From `{name}`\n\n{given.output.strip()}" for name, given in work.inputs.items()]
+        if task.item is not None:
+            item = task.item if isinstance(task.item, str) else json.dumps(task.item, indent=2, ensure_ascii=False)
+            sections.append(f"## The item\n\n{item}")
         if work.context.draft:
             sections.append(f"## The earlier draft\n\n{work.context.draft.strip()}")
         if work.context.comment:
             sections.append(f"## Why it was rejected\n\n{work.context.comment.strip()}")
+        if work.context.correction:
+            sections.append(f"## What was wrong with the last answer\n\n{work.context.correction.strip()}")
         if task.output_schema is not None:
             schema = json.dumps(task.output_schema, indent=2, ensure_ascii=False, default=str)
             sections.append(f"## Expected form\n\nJSON that meets this schema:\n\n```json\n{schema}\n```")
