@@ -1,0 +1,82 @@
+"""What all programs need that do a task's work: their path, a folder for the attempt, and words for how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import shutil
+import signal
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestration.errors import AttemptError, FailureKind
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+__all__ = ["attempt_folder", "cannot_start", "how_ended", "located", "write_files"]
+
+
+def located(command: Sequence[str], root: Path | None) -> list[str]:
+    """Return the command with its program's path, where it is one, taken from the project's folder."""
+    program = command[0]
+    if root is not None and "/" in program:
+        program = str(root / program)
+    return [program, *command[1:]]
+
+
+def cannot_start(program: str, task_id: str, exc: OSError | ValueError, install: str = "") -> AttemptError:
+    """Return the failure of a program that did not start, with what to do. `install` is how to get it."""
+    return AttemptError(
+        f"cannot start {program!r} for task {task_id!r}: {_why(program, exc, install)}", kind=FailureKind.UNAVAILABLE
+    )
+
+
+def how_ended(exit_code: int) -> str:
+    """Say how a process ended: its exit code, or the signal that killed it."""
+    if exit_code >= 0:
+        return f"ended with exit code {exit_code}"
+    try:
+        return f"was killed by {signal.Signals(-exit_code).name} (signal {-exit_code})"
+    except ValueError:  # a real-time signal
+        return f"was killed by signal {-exit_code}"
+
+
+@asynccontextmanager
+async def attempt_folder() -> AsyncIterator[Path]:
+    """Make a folder of one's own, and remove it at the end."""
+    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="orchestrate-"))
+    try:
+        yield folder
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+async def write_files(folder: Path, files: Mapping[str, str]) -> None:
+    """Write the files into the folder, without blocking the event loop."""
+    for name, text in files.items():
+        await asyncio.to_thread((folder / name).write_text, text, encoding="utf-8", errors="replace")
+
+
+def _why(program: str, exc: OSError | ValueError, install: str) -> str:
+    """Say why a program did not start, and what to do."""
+    if isinstance(exc, FileNotFoundError):
+        return _why_not_found(program, install)
+    if isinstance(exc, PermissionError):
+        return f"it is not executable; run `chmod +x {program}`, or name its interpreter first"
+    if isinstance(exc, OSError) and exc.errno == errno.ENOEXEC:
+        return "it is neither a program nor a script with a '#!' line; add one, or name its interpreter first"
+    if isinstance(exc, OSError) and exc.errno == errno.E2BIG:
+        return "its arguments are too long for this system; use {prompt_file} in place of {prompt}"
+    return str(exc)
+
+
+def _why_not_found(program: str, install: str) -> str:
+    if "/" not in program:
+        way = f"install it: {install}" if install else f"install it, or write './{program}' for a file of the project"
+        return f"no such program on the PATH; {way}"
+    if Path(program).exists():
+        return "the interpreter its first line names, or the project's folder, does not exist"
+    return "no such file; check the path, which is relative to the project's folder"
