@@ -9,12 +9,12 @@ The same for every format, which only has to say what the items are:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestration import graph
 from orchestration.errors import CycleError, InvalidTaskError
-from orchestration.importing.records import ImportedTask, ImportRefusedError
+from orchestration.importing.records import ImportedTask, ImportRefusedError, refuse_all
 from orchestration.project_file.wording import did_you_mean
 from orchestration.task import TaskPriority, check_name
 
@@ -26,6 +26,8 @@ __all__ = ["DEPTH_MAX", "PlanItem", "Settled", "State", "settle"]
 State = Literal["open", "done", "left_out"]
 
 DEPTH_MAX = 20
+# As many as a project was ever measured with; a file of millions of items should not take minutes to be refused.
+_TASKS_MAX = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,17 +62,21 @@ def settle(name: str, items: Sequence[PlanItem], *, in_order: bool = False) -> S
     """Return the tasks that are left to do. `name` is what messages call the plan.
 
     Raises:
-        ImportRefusedError: for ids that repeat or cannot be used, dependencies that do not exist or form a circle, and
-            when nothing is left to do.
+        ImportRefusedError: for ids that repeat or cannot be used, dependencies that do not exist or form a circle, too
+            many items, and when nothing is left to do.
 
     """
     plan = _Plan(items)
-    _refuse_mistakes(name, plan)
+    if len(plan.places) > _TASKS_MAX:
+        raise ImportRefusedError(
+            f"{name}: has {len(plan.places):,} items, expected at most {_TASKS_MAX:,}; import it in parts"
+        )
+    refuse_all(name, _mistakes(plan))
     tasks = list(_tasks(plan, in_order=in_order))
     if not tasks:
         states = "no tasks" if not plan.places else f"nothing left to do: all {len(plan.places)} are done or left out"
         raise ImportRefusedError(f"{name}: has {states}")
-    _refuse_circle(name, plan, tasks)
+    _refuse_circle(name, plan, tasks, in_order=in_order)
     return Settled(tasks=tuple(tasks), told=tuple(plan.told))
 
 
@@ -115,34 +121,30 @@ def _places(items: Sequence[PlanItem], whole: _Place | None) -> Iterator[_Place]
         yield from _places(item.parts, place)
 
 
-def _refuse_mistakes(name: str, plan: _Plan) -> None:
-    problems: list[str] = []
+def _mistakes(plan: _Plan) -> Iterator[str]:
     for place in plan.places:
         task_id = place.item.task_id
         try:
             check_name("task id", task_id)
         except InvalidTaskError as exc:
-            problems.append(str(exc))
+            yield str(exc)
         if plan.by_id[task_id] is not place:
-            problems.append(f"two tasks have the id {task_id!r}; give one of them another id")
+            yield f"two tasks have the id {task_id!r}; give one of them another id"
         if place.state == "open":
-            problems += [
-                f"task {task_id!r} depends on {other!r}, which is not in the plan"
-                f"{did_you_mean(other, plan.by_id.keys()) or '; remove it or add the task'}"
-                for other in place.item.dependencies
-                if other not in plan.by_id
-            ]
-    if problems:
-        raise ImportRefusedError.of(name, list(dict.fromkeys(problems)))
+            for name in dict.fromkeys(place.item.dependencies):
+                if name not in plan.by_id:
+                    hint = did_you_mean(name, plan.by_id.keys()) or "; remove it or add the task"
+                    yield f"task {task_id!r} depends on {name!r}, which is not in the plan{hint}"
 
 
-def _refuse_circle(name: str, plan: _Plan, tasks: Sequence[ImportedTask]) -> None:
+def _refuse_circle(name: str, plan: _Plan, tasks: Sequence[ImportedTask], *, in_order: bool) -> None:
     try:
         graph.check({task.task_id: task.dependencies for task in tasks})
     except CycleError as exc:
-        steps = zip(exc.cycle, exc.cycle[1:], strict=False)
-        is_plain = all(waited in plan.by_id[waiting].item.dependencies for waiting, waited in steps)
-        why = "" if is_plain else "; a task waits for its parts, and each part for what the whole waits for"
+        why = ""
+        if any(waited not in plan.by_id[waiting].item.dependencies for waiting, waited in pairwise(exc.cycle)):
+            order = "each task waits for the one before it, " if in_order else ""
+            why = f"; here {order}a task waits for its parts, and a part for what the whole waits for"
         raise ImportRefusedError(f"{name}: {exc}{why}") from None
 
 
@@ -174,7 +176,7 @@ def _task(plan: _Plan, place: _Place, *, in_order: bool) -> ImportedTask:
     # A part that waits for another part need not wait for what the whole waits for: that one does.
     if place.whole is not None and not previous and not any(plan.by_id[name].whole is place.whole for name in waits):
         waits += plan.waits[place.whole.item.task_id]
-        done += plan.done[place.whole.item.task_id]
+        done += [each for each in plan.done[place.whole.item.task_id] if each not in done]
     waits += previous
     plan.waits[item.task_id] = [name for name in waits if item.task_id not in plan.by_id[name].path]
     plan.done[item.task_id] = done

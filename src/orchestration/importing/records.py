@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from orchestration.errors import OrchestrationError
 from orchestration.task import TaskPriority
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = [
     "SOURCE_MAX_BYTES",
@@ -20,6 +21,7 @@ __all__ = [
     "ImportedTask",
     "PlanOptions",
     "Source",
+    "refuse_all",
     "slug",
 ]
 
@@ -32,11 +34,19 @@ _SLUG_MAX = 40
 class ImportRefusedError(OrchestrationError):
     """A file that no project can be made of. The message has one line for each mistake."""
 
-    @classmethod
-    def of(cls, name: str, problems: list[str]) -> ImportRefusedError:
-        """Return the error for these mistakes in the file of that name; long lists are cut."""
-        more = [f"and {len(problems) - _SHOWN_MAX} more"] if len(problems) > _SHOWN_MAX else []
-        return cls("\n".join(f"{name}: {problem}" for problem in [*problems[:_SHOWN_MAX], *more]))
+
+def refuse_all(name: str, problems: Iterable[str]) -> None:
+    """Refuse the file of that name if there is any problem with it. No more are looked for than are shown.
+
+    Raises:
+        ImportRefusedError: naming the first of them.
+
+    """
+    shown = list(islice(problems, _SHOWN_MAX + 1))
+    if len(shown) > _SHOWN_MAX:
+        shown[-1] = f"has more mistakes than these {_SHOWN_MAX}; correct them first"
+    if shown:
+        raise ImportRefusedError("\n".join(f"{name}: {problem}" for problem in shown))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from orchestration.importing.plan import DEPTH_MAX, PlanItem, settle
-from orchestration.importing.records import ImportedProject, ImportRefusedError, slug
+from orchestration.importing.records import ImportedProject, ImportRefusedError, refuse_all, slug
 from orchestration.project_file.wording import did_you_mean, one_of, shown
 from orchestration.task import TaskPriority
 
@@ -78,8 +78,7 @@ def read(source: Source, options: PlanOptions) -> ImportedProject:
     tag = _choose(source, plans, options)
     reading = _Reading(source.name)
     items = tuple(reading.items(plans[tag], (), ()))
-    if reading.problems:
-        raise ImportRefusedError.of(source.name, reading.problems)
+    refuse_all(source.name, reading.problems)
     settled = settle(source.name, items, in_order=options.in_order)
     others = [name for name in plans if name != tag]
     other_tags = [f"took the tag {tag!r}; there are also {one_of(others)} (--tag NAME)"] if others else []

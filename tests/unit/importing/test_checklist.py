@@ -231,6 +231,11 @@ class TestMistakes:
     def test_a_circle(self):
         assert "a -> b -> a" in refusal_of("- [ ] a (after: b)\n- [ ] b (after: a)\n")
 
+    def test_a_circle_that_the_order_closes_says_so(self):
+        message = refusal_of("- [ ] a (after: b)\n- [ ] b\n", in_order=True)
+        assert "a -> b -> a" in message
+        assert "here each task waits for the one before it, a task waits for its parts" in message
+
     def test_items_nested_without_end(self):
         text = "\n".join(f"{' ' * depth}- [ ] {depth}" for depth in range(30))
         assert refusal_of(text) == "TODO.md: line 21 is nested deeper than 20 items"
@@ -248,3 +253,8 @@ class TestMistakes:
 
     def test_ten_thousand_equal_items_are_read(self):
         assert len(read("- [ ] again\n" * 10_000).tasks) == 10_000
+
+    def test_more_items_than_a_project_can_have_are_refused(self):
+        assert refusal_of("- [ ] again\n" * 10_001) == (
+            "TODO.md: has 10,001 items, expected at most 10,000; import it in parts"
+        )

@@ -155,9 +155,11 @@ class TestStates:
             [
                 {"id": 1, "title": "Old", "status": "done"},
                 {"id": 2, "title": "W", "dependencies": [1], "subtasks": [{"id": 1}, {"id": 2, "dependencies": [1]}]},
+                {"id": 3, "dependencies": [1], "subtasks": [{"id": 4, "dependencies": ["1"]}]},
             ]
         )
         assert tasks["2.1"].description.endswith("Done before this:\n- 1: Old")
+        assert tasks["3.4"].description.count("Old") == 1
         assert "Old" not in tasks["2.2"].description
 
     def test_done_parts_are_named_in_the_whole(self):
@@ -321,7 +323,7 @@ class TestMistakes:
 
     def test_long_lists_of_mistakes_are_cut(self):
         lines = refusal_of([{"id": number, "dependencies": ["no"]} for number in range(50)]).splitlines()
-        assert (len(lines), lines[-1]) == (21, "tasks.json: and 30 more")
+        assert (len(lines), lines[-1]) == (21, "tasks.json: has more mistakes than these 20; correct them first")
 
     def test_a_circle_is_spelled_out(self):
         message = refusal_of([{"id": 1, "dependencies": [2]}, {"id": 2, "dependencies": [1]}])
@@ -333,7 +335,7 @@ class TestMistakes:
             [{"id": 1, "dependencies": ["2.1"]}, {"id": 2, "dependencies": [1], "subtasks": [{"id": 1}]}]
         )
         assert "in a circle" in message
-        assert message.endswith("a task waits for its parts, and each part for what the whole waits for")
+        assert message.endswith("; here a task waits for its parts, and a part for what the whole waits for")
 
     def test_a_file_of_no_known_format_is_refused_with_those_that_are(self):
         with pytest.raises(
