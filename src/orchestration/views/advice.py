@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from orchestration.task import FailureKind
+from orchestration.views import wording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from orchestration.budget import Budgets
     from orchestration.run_state import TaskState
+    from orchestration.task import ExecutionResult
 
-__all__ = ["budget_steps", "next_step", "person_steps"]
+__all__ = ["asked", "budget_steps", "by_hand", "next_step", "person_steps", "question", "waited"]
 
+_LONG_S = 60.0
 _NEXT = {
     FailureKind.RATE_LIMIT: "the provider allows fewer calls than this; wait, set `limits` below its own, or give the "
     "agent a `fallback`",
@@ -27,6 +32,10 @@ _NEXT = {
     FailureKind.REFUSAL: "the model refused; change the prompt, or give the task another agent",
     FailureKind.TRUNCATED: "the answer was cut off; raise max_tokens, or set allow_truncated for the agent",
     FailureKind.BAD_OUTPUT: "the answer did not meet output_schema; simplify it, or use a stronger model",
+    FailureKind.CHECK_FAILED: "the result did not pass its checks; correct the prompt or the checks, raise "
+    "max_attempts, or use a stronger agent",
+    FailureKind.CONFLICT: "the work is done, but cannot be merged; merge its branch by hand, or name an agent that "
+    "does with on_conflict",
     FailureKind.BAD_REQUEST: "correct what the message names in the project file",
     FailureKind.BUDGET: "raise the budget in the project file, or the project's with `orchestrate run --budget USD`",
     FailureKind.UNAVAILABLE: "`orchestrate agents` says what is missing and how to get it",
@@ -56,9 +65,55 @@ def budget_steps(budgets: Budgets, problems: Sequence[str], command: Callable[..
     return [*steps, f"see what was used: {command('budget')}"]
 
 
+def asked(known: TaskState) -> str:
+    """Say what a person is asked for, their answer or their approval; or why they have to look how things stand."""
+    return question(known.need, known.cause, known.result)
+
+
+def question(need: str, cause: str, result: ExecutionResult | None) -> str:
+    """Say the same of a need, the cause of a review, and what there is to decide on."""
+    match need:
+        case "approval":
+            wanted = result.metadata.get("asks") if result else None
+            return f"your approval: {wording.one_line(str(wanted))}" if wanted else "your approval of its draft"
+        case "review":
+            return _IN_DOUBT.get(cause, "unclear how things stand")
+        case _:
+            return "your answer"
+
+
+def waited(known: TaskState, now: datetime) -> str:
+    """Say for how long a person has been asked, once that is a minute: `, for 2 h 10 min`."""
+    waited_s = 0.0 if known.asked_at is None else (now - known.asked_at).total_seconds()
+    return f", for {wording.duration(waited_s)}" if waited_s >= _LONG_S else ""
+
+
+_IN_DOUBT = {
+    "effect": "unclear whether it happened",
+    "conflict": "a merge conflict",
+    "workspace": "its changes cannot be merged now",
+}
+
+
+def by_hand(tool: str, session_id: str) -> str:
+    """Return the command with which a person goes on with a coding agent's conversation; empty where none is known."""
+    words = _BY_HAND.get(tool)
+    return shlex.join([*words, session_id]) if words else ""
+
+
+_BY_HAND = {
+    "claude": ("claude", "-r"),
+    "codex": ("codex", "resume"),
+    "gemini": ("gemini", "-r"),
+    "opencode": ("opencode", "-s"),
+}
+
+
 def person_steps(known: TaskState, command: Callable[..., str]) -> list[str]:
-    """Return the commands that give a waiting task what it waits for."""
+    """Return the commands that give a waiting task what it waits for; the first shows all of it."""
     task_id = known.task.task_id
+    if known.need == "review":
+        return _review_steps(known, command)
     if known.need == "approval":
         return [
             command("show", task_id),
@@ -67,3 +122,19 @@ def person_steps(known: TaskState, command: Callable[..., str]) -> list[str]:
             command("answer", task_id) + "  (edit the draft)",
         ]
     return [command("show", task_id), command("answer", task_id)]
+
+
+def _review_steps(known: TaskState, command: Callable[..., str]) -> list[str]:
+    task_id = known.task.task_id
+    if known.cause == "effect":
+        return [
+            command("show", task_id),
+            command("approve", task_id) + "  (it has happened: the task is done)",
+            command("answer", task_id) + "  (it has happened, and this is its output)",
+            command("reset", task_id) + "  (it has not happened: run it again)",
+        ]
+    return [
+        command("show", task_id),
+        command("approve", task_id) + "  (you have mended it: merge its work now)",
+        command("reject", task_id, "what to change") + "  (have it done again)",
+    ]

@@ -2,95 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.text import Text
 
-from orchestration import events as ev
 from orchestration.journal import now
-from orchestration.ledger import NO_SPEND, Spend
 from orchestration.run_state import is_blocked
 from orchestration.task import TaskStatus
 from orchestration.views import table, wording
 from orchestration.views.advice import next_step, person_steps
-from orchestration.views.costs import CallBook
-from orchestration.views.model import reason_blocked, stands_for
+from orchestration.views.checks import check_progress, verdict_lines
+from orchestration.views.history import attempt_document, attempts
+from orchestration.views.model import stands_for
+from orchestration.views.notes import reason_blocked
 from orchestration.views.plain import spend_document
+from orchestration.views.traces import (
+    diff_lines,
+    family_lines,
+    file_lines,
+    place_lines,
+    session_lines,
+    trace_document,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from datetime import datetime
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from orchestration import events as ev
     from orchestration.run_state import RunState, TaskState
+    from orchestration.task import AgentTask, Wait
+    from orchestration.views.history import Attempt
 
-__all__ = ["Attempt", "attempts", "task_document", "task_lines"]
+__all__ = ["task_document", "task_lines"]
 
 _LABEL_WIDTH = 14
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """One attempt at a task: when, by whom, and how it ended. `ended_at` is None while it goes on.
-
-    `model` answered, or failed to, last; `spend` is of all calls of the attempt. `parked` counts how often it waited
-    for something outside, `parked_for` says for what, the last time.
-    """
-
-    number: int
-    agent: str
-    started_at: datetime
-    ended_at: datetime | None = None
-    outcome: str = "running"
-    error: str = ""
-    model: str = ""
-    spend: Spend = NO_SPEND
-    parked: int = 0
-    parked_for: str = ""
-
-    @property
-    def duration_s(self) -> float | None:
-        """Seconds it took, where it has ended."""
-        return None if self.ended_at is None else max((self.ended_at - self.started_at).total_seconds(), 0.0)
-
-
-def attempts(facts: Iterable[ev.Event], task_id: str) -> list[Attempt]:
-    """Return a task's attempts in order, also those of earlier runs."""
-    made: list[Attempt] = []
-    book = CallBook()
-    for event in facts:
-        if (booked := book.read(event)) and booked[0] == task_id and made:
-            made[-1] = replace(made[-1], model=booked[1], spend=made[-1].spend + booked[2])
-        if getattr(event, "task_id", None) != task_id:
-            continue
-        if isinstance(event, ev.TaskStarted):
-            made.append(Attempt(number=event.attempt, agent=event.agent, started_at=event.at))
-        elif isinstance(event, ev.TaskRetrying) and made:
-            made[-1] = _ended(made[-1], event.at, f"failed ({event.kind.value})", event.error)
-            agent = event.agent or made[-1].agent
-            made.append(Attempt(number=event.attempt, agent=agent, started_at=event.at))
-        elif isinstance(event, ev.TaskParked) and made:
-            made[-1] = replace(made[-1], parked=made[-1].parked + 1, parked_for=event.kind.value)
-        elif made and made[-1].ended_at is None and (ending := _ENDINGS.get(type(event))):
-            result = getattr(event, "result", None)
-            error = result.error if result is not None and isinstance(event, ev.TaskFailed) else ""
-            agent = result.agent if result is not None else ""
-            made[-1] = _ended(made[-1], event.at, ending, error, agent=agent)
-    return made
-
-
-_ENDINGS = {
-    ev.TaskCompleted: "done",
-    ev.TaskFailed: "failed",
-    ev.TaskCancelled: "cancelled",
-    ev.TaskInterrupted: "interrupted",
-    ev.TaskWaiting: "waits for a person",
-}
-
-
-def _ended(attempt: Attempt, at: datetime, outcome: str, error: str, *, agent: str = "") -> Attempt:
-    return replace(attempt, agent=agent or attempt.agent, ended_at=at, outcome=outcome, error=error)
+_NO_TOOLS: Mapping[str, str] = MappingProxyType({})
 
 
 def task_document(state: RunState, facts: Iterable[ev.Event], task_id: str) -> dict[str, Any]:
@@ -105,33 +53,25 @@ def task_document(state: RunState, facts: Iterable[ev.Event], task_id: str) -> d
         "need": known.need or None,
         "parked": {"until": known.parked_until, "reason": known.parked} if known.parked else None,
         "fallback_from": list(stands_for(known)),
-        "attempts": [
-            {
-                "number": attempt.number,
-                "agent": attempt.agent,
-                "started_at": attempt.started_at,
-                "duration_s": attempt.duration_s,
-                "outcome": attempt.outcome,
-                "error": attempt.error,
-                "model": attempt.model,
-                "spend": spend_document(attempt.spend),
-                "parked": attempt.parked,
-            }
-            for attempt in attempts(facts, task_id)
-        ],
+        "attempts": [attempt_document(attempt) for attempt in attempts(facts, task_id)],
         "spend": spend_document(known.spend),
         "inputs": {name: output for name, _, output in _inputs(state, known)},
         "draft": known.draft or None,
         "comment": known.comment or None,
         "result": None if known.result is None else known.result.to_dict(),
         "next_step": next_step(known) or None,
-    }
+    } | trace_document(state, known)
 
 
 def task_lines(
-    state: RunState, facts: Iterable[ev.Event], task_id: str, *, command: Callable[..., str]
+    state: RunState,
+    facts: Iterable[ev.Event],
+    task_id: str,
+    *,
+    command: Callable[..., str],
+    tools: Mapping[str, str] = _NO_TOOLS,
 ) -> list[Text | str]:
-    """Return the task as lines for a person."""
+    """Return the task as lines for a person. `tools` maps agents to the coding agents they run, such as `claude`."""
     known = state.find(task_id)
     status = _status(state, known)
     lines: list[Text | str] = [
@@ -141,10 +81,14 @@ def task_lines(
     made = attempts(facts, task_id)
     if made:
         lines += [_heading("Attempts"), *table.columns([_attempt_cells(attempt) for attempt in made])]
+    lines += _section("Session", session_lines(known, tools))
     if known.spend.calls:
         lines += [_heading("Used"), table.totals_line(known.spend, None)]
     lines += _input_lines(state, known)
+    lines += _section("One for each item" if known.instances else "Added tasks", family_lines(state, known))
+    lines += _checks(made)
     lines += _outcome(known)
+    lines += _left(known)
     lines += [_heading("Next"), *_next(state, known, command)]
     return lines
 
@@ -163,8 +107,34 @@ def _definition(known: TaskState) -> list[Text | str]:
         "output file": task.output_file or "",
         "schema": msgspec.json.encode(task.output_schema).decode() if task.output_schema else "",
         "prompt": task.prompt or "",
-    }
+    } | _working_conditions(task)
     return [_field(name, value) for name, value in fields.items() if value]
+
+
+def _working_conditions(task: AgentTask) -> dict[str, str]:
+    """Return when it runs, where, what it may do there, and what is checked afterwards; empty where nothing is set."""
+    adds = task.adds_tasks
+    return {
+        "when": task.when or "",
+        "for each": task.for_each or "",
+        "item": "" if task.item is None else msgspec.json.encode(task.item).decode(),
+        "checks": "\n".join(check.label for check in task.checks),
+        "effects": "" if task.effects == "none" else task.effects,
+        "workspace": task.workspace or "",
+        "writes": ", ".join(task.writes),
+        "on conflict": task.on_conflict or "",
+        "adds tasks": "" if adds is None else f"at most {adds.max_tasks}, approval: {adds.approval}",
+        "waits": "" if task.wait is None else _waits(task.wait),
+    }
+
+
+def _waits(wait: Wait) -> str:
+    parts = [
+        f"at most {wording.duration(wait.deadline_s)}" if wait.deadline_s else "",
+        f"reminds every {wording.duration(wait.remind_every_s)}" if wait.remind_every_s else "",
+        f"then: {wait.default}" if wait.default is not None else "",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 def _agent(known: TaskState) -> str:
@@ -182,6 +152,31 @@ def _heading(title: str) -> Text:
     return Text(f"\n{title}", "bold")
 
 
+def _section(title: str, lines: Sequence[Text | str]) -> list[Text | str]:
+    return [_heading(title), *lines] if lines else []
+
+
+def _checks(made: Sequence[Attempt]) -> list[Text | str]:
+    """Return the verdicts on the last result that was checked, whatever became of it."""
+    judged = [attempt for attempt in made if attempt.verdicts]
+    if not judged:
+        return []
+    last = judged[-1]
+    whose = "" if last is made[-1] else f" of attempt {last.number}"
+    return [_heading(f"Checks{whose}"), *verdict_lines(last.verdicts)]
+
+
+def _left(known: TaskState) -> list[Text | str]:
+    """Return what the work has left behind beside its output."""
+    result = known.result or known.claim
+    places = [_field(name, value) for name, value in place_lines(result) if value]
+    return [
+        *_section("Conflict", diff_lines(known.result)),
+        *_section("Files", file_lines(result)),
+        *_section("Place", places),
+    ]
+
+
 def _attempt_cells(attempt: Attempt) -> list[table.Cell]:
     return [
         (f"{attempt.number}", ""),
@@ -193,8 +188,14 @@ def _attempt_cells(attempt: Attempt) -> list[table.Cell]:
         (wording.money(attempt.spend), ""),
         (attempt.outcome, ""),
         (_parked(attempt), "yellow"),
-        (wording.one_line(attempt.error, 300), "red"),
+        (_error(attempt), "red"),
     ]
+
+
+def _error(attempt: Attempt) -> str:
+    """Say what went wrong; of checks only which, for what they saw follows below."""
+    failed = [wording.one_line(verdict.check, 60) for verdict in attempt.verdicts if not verdict.is_passed]
+    return ", ".join(failed) if failed else wording.one_line(attempt.error, 300)
 
 
 def _parked(attempt: Attempt) -> str:
@@ -226,12 +227,18 @@ def _inputs(state: RunState, known: TaskState) -> list[tuple[str, TaskStatus, st
 
 
 def _outcome(known: TaskState) -> list[Text | str]:
+    lines: list[Text | str] = []
+    if known.status is TaskStatus.NEEDS_REVIEW:
+        lines += [_heading("To decide"), wording.printable(known.last_error)]
     if known.result is None:
-        return []
+        claim = known.claim
+        return lines if claim is None else [*lines, _heading("What it says it did"), wording.printable(claim.output)]
     title = "Output"
     if known.status is TaskStatus.WAITING:
         title = "The draft" if known.need == "approval" else "What you are asked"
-    lines: list[Text | str] = []
+    if asks := known.result.metadata.get("asks") if known.status is TaskStatus.WAITING else None:
+        lines += [_heading("What you are asked"), wording.printable(str(asks))]
+        title = "The result"
     if known.result.error:
         lines += [_heading("Error"), wording.printable(known.result.error)]
     if known.result.output:
@@ -241,16 +248,16 @@ def _outcome(known: TaskState) -> list[Text | str]:
 
 def _next(state: RunState, known: TaskState, command: Callable[..., str]) -> list[Text | str]:
     match _status(state, known):
-        case TaskStatus.WAITING:
+        case TaskStatus.WAITING | TaskStatus.NEEDS_REVIEW:
             return list(person_steps(known, command)[1:])
         case TaskStatus.FAILED:
             return [step for step in (next_step(known), f"then: {command('run')}") if step]
         case TaskStatus.BLOCKED:
             cause = reason_blocked(state, known.task.task_id)
             return [command("show", cause.task.task_id) + "  (blocks it)"] if cause else []
-        case TaskStatus.COMPLETED:
+        case TaskStatus.COMPLETED | TaskStatus.SKIPPED:
             return [command("reset", known.task.task_id) + "  (to have it done again)"]
-        case TaskStatus.IN_PROGRESS:
+        case TaskStatus.IN_PROGRESS | TaskStatus.VERIFYING:
             return _running_steps(known, command)
         case _:
             return [command("run")]
@@ -259,7 +266,9 @@ def _next(state: RunState, known: TaskState, command: Callable[..., str]) -> lis
 def _running_steps(known: TaskState, command: Callable[..., str]) -> list[Text | str]:
     if not known.parked:
         since = wording.duration((now() - known.started_at).total_seconds()) if known.started_at else ""
-        return [f"it has been running for {since}; {command('cancel', known.task.task_id)} stops it"]
+        doing = check_progress(known) if known.status is TaskStatus.VERIFYING else wording.one_line(known.activity)
+        stop = f"it has been running for {since}; {command('cancel', known.task.task_id)} stops it"
+        return [f"now: {doing}", stop] if doing else [stop]
     reason = wording.one_line(known.parked, 300)
     if known.parked_until is None:
         return [f"it is parked until the budget is raised: {reason}", command("budget", "USD")]

@@ -10,20 +10,24 @@ from rich.text import Text
 from orchestration.run_state import blocked_tasks
 from orchestration.task import TaskStatus
 from orchestration.views import table, wording
+from orchestration.views.family import is_instance, placing
 from orchestration.views.tree import grow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from orchestration.run_state import RunState
+    from orchestration.run_state import RunState, TaskState
 
 __all__ = ["document", "dot", "mermaid", "tree"]
 
 _COLOURS = {
     TaskStatus.PENDING: "#eeeeee",
     TaskStatus.IN_PROGRESS: "#bae6fd",
+    TaskStatus.VERIFYING: "#c7d2fe",
     TaskStatus.WAITING: "#fde68a",
+    TaskStatus.NEEDS_REVIEW: "#fcd34d",
     TaskStatus.COMPLETED: "#bbf7d0",
+    TaskStatus.SKIPPED: "#f5f5f4",
     TaskStatus.FAILED: "#fecaca",
     TaskStatus.BLOCKED: "#fed7aa",
     TaskStatus.CANCELLED: "#e9d5ff",
@@ -34,9 +38,10 @@ def tree(state: RunState, *, ascii_only: bool = False) -> list[Text]:
     """Return one line per task: its place, how it stands, and the dependencies the place does not show."""
     statuses = _statuses(state)
     rows: list[list[table.Cell]] = []
-    for branch in grow({known.task.task_id: known.task.dependencies for known in state.ordered()}):
-        task, status = state.tasks[branch.task_id].task, statuses[branch.task_id]
-        others = [name for name in task.dependencies if name != branch.parent]
+    for branch in grow(placing(state)):
+        known, status = state.tasks[branch.task_id], statuses[branch.task_id]
+        task = known.task
+        others = [name for name in _other_dependencies(state, known) if name != branch.parent]
         rows.append(
             [
                 (branch.guide + branch.task_id, ""),
@@ -72,7 +77,11 @@ def dot(state: RunState) -> list[str]:
 
 
 def document(state: RunState) -> dict[str, Any]:
-    """Return the tasks with their dependencies, in the order added."""
+    """Return the tasks with their dependencies, in the order added.
+
+    `waits_for` has besides what its dependencies have added, and a task's own instances; `origin` is the task that an
+    instance, or an added task, comes from.
+    """
     statuses = _statuses(state)
     return {
         "tasks": [
@@ -82,6 +91,8 @@ def document(state: RunState) -> dict[str, Any]:
                 "agent": known.task.agent,
                 "status": statuses[known.task.task_id].value,
                 "dependencies": list(known.task.dependencies),
+                "waits_for": list(state.edges_of(known)),
+                "origin": known.origin or None,
             }
             for known in state.ordered()
         ]
@@ -102,9 +113,16 @@ def _node_names(state: RunState) -> dict[str, str]:
 
 def _edges(state: RunState) -> Iterator[tuple[str, str]]:
     for known in state.ordered():
-        for other in known.task.dependencies:
+        for other in state.edges_of(known):
             if other in state.tasks:
                 yield other, known.task.task_id
+
+
+def _other_dependencies(state: RunState, known: TaskState) -> Sequence[str]:
+    """Return the dependencies that are its own: not those an instance shares with its task, nor where it comes from."""
+    if is_instance(state, known):
+        return ()
+    return [name for name in known.task.dependencies if name != known.origin]
 
 
 def _label(state: RunState, task_id: str) -> str:

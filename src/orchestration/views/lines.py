@@ -7,6 +7,9 @@ from typing import IO, TYPE_CHECKING
 from orchestration import events as ev
 from orchestration.task import FailureKind, TaskStatus
 from orchestration.views import wording
+from orchestration.views.advice import question
+from orchestration.views.checks import checks_in_order
+from orchestration.views.family import growth
 from orchestration.views.model import stands_for
 
 if TYPE_CHECKING:
@@ -16,15 +19,19 @@ if TYPE_CHECKING:
 
     Command = Callable[..., str]
 
-__all__ = ["Lines", "describe"]
+__all__ = ["Lines", "describe", "murmur"]
 
 
 class Lines:
-    """Writes each change as `14:03:22  draft  done  2.1 s  412 tokens  $0.0031`; messages go to `messages`."""
+    """Writes each change as `14:03:22  draft  done  2.1 s  412 tokens  $0.0031`; messages go to `messages`.
 
-    def __init__(self, out: IO[str], *, messages: IO[str], command: Command) -> None:
+    `is_verbose`: also what workers say while they work, and each check that passed.
+    """
+
+    def __init__(self, out: IO[str], *, messages: IO[str], command: Command, is_verbose: bool = False) -> None:
         self._out = out
         self._command = command
+        self._is_verbose = is_verbose
         self._is_read = True
         self._messages = messages
 
@@ -35,7 +42,7 @@ class Lines:
             if isinstance(item, str):
                 self._flush(lines)
                 print(item, file=self._messages, flush=True)
-            elif text := describe(item, state, self._command):
+            elif text := describe(item, state, self._command) or (self._is_verbose and murmur(item)):
                 lines.append(f"{item.at.astimezone():%H:%M:%S}  {text}\n")
         self._flush(lines)
 
@@ -55,13 +62,29 @@ class Lines:
 
 def describe(event: ev.Event, state: RunState, command: Command) -> str:
     """Return the line for a fact, without its time; empty for facts that change no task's state."""
-    if isinstance(event, ev.TaskWaiting):
-        return _SEPARATOR.join(_waiting(event, command))
+    if isinstance(event, ev.TaskWaiting | ev.TaskNeedsReview):
+        return _SEPARATOR.join(_for_person(event, command))
     words = _LINES.get(type(event))
     if words is None:
         return ""
     known = state.tasks.get(getattr(event, "task_id", ""))
     return _SEPARATOR.join(part for part in words(event, known) if part)
+
+
+def murmur(event: ev.Event) -> str:
+    """Return the line for a fact that changes no task's state, but tells what goes on; empty for others."""
+    match event:
+        case ev.WorkerReported():
+            said = wording.one_line(event.text, 200)
+            return _SEPARATOR.join([event.task_id, said if event.kind == "text" else f"{event.kind}: {said}"])
+        case ev.SessionStarted():
+            return _SEPARATOR.join([event.task_id, f"session {wording.one_line(event.session_id)} of {event.agent}"])
+        case ev.CheckFinished() if event.is_passed:
+            return _SEPARATOR.join([event.task_id, "check passed", wording.one_line(event.check)])
+        case ev.PersonNotified():
+            return _SEPARATOR.join([event.task_id, f"you were told ({event.occasion})"])
+        case _:
+            return ""
 
 
 _SEPARATOR = "  "
@@ -86,17 +109,56 @@ def _parked(event: ev.TaskParked, _known: TaskState | None) -> list[str]:
     return [event.task_id, wording.PARKED_WORD, until, f"{event.kind.value}: {wording.one_line(event.reason, 300)}"]
 
 
-def _waiting(event: ev.TaskWaiting, command: Command) -> list[str]:
-    need = "your approval of its draft" if event.need == "approval" else "your answer"
-    return [event.task_id, wording.WORDS[TaskStatus.WAITING], f"{need}: {command('show', event.task_id)}"]
+def _for_person(event: ev.TaskWaiting | ev.TaskNeedsReview, command: Command) -> list[str]:
+    if isinstance(event, ev.TaskWaiting):
+        status, why = TaskStatus.WAITING, question(event.need, "", event.result)
+    else:
+        status, why = TaskStatus.NEEDS_REVIEW, question("review", event.cause, event.result)
+    return [event.task_id, wording.WORDS[status], f"{why}: {command('show', event.task_id)}"]
+
+
+def _verifying(event: ev.TaskVerifying, known: TaskState | None) -> list[str]:
+    checks = [] if known is None else checks_in_order(known.task.checks)
+    return [event.task_id, wording.WORDS[TaskStatus.VERIFYING], wording.count(len(checks), "check")] if checks else []
+
+
+def _check_finished(event: ev.CheckFinished, _known: TaskState | None) -> list[str]:
+    if event.is_passed:
+        return []
+    return [event.task_id, "check failed", f"{wording.one_line(event.check)}: {wording.one_line(event.evidence)}"]
+
+
+def _skipped(event: ev.TaskSkipped, _known: TaskState | None) -> list[str]:
+    return [event.task_id, "skipped", wording.one_line(event.reason)]
+
+
+def _expanded(event: ev.TaskExpanded, _known: TaskState | None) -> list[str]:
+    return [event.task_id, growth(event).removeprefix(event.task_id).lstrip()]
+
+
+def _reopened(event: ev.TaskReopened, _known: TaskState | None) -> list[str]:
+    return [event.task_id, "goes on, by a person's word"]
+
+
+def _notified(event: ev.PersonNotified, _known: TaskState | None) -> list[str]:
+    return [event.task_id, "you could not be told", wording.one_line(event.error)] if event.error else []
 
 
 def _completed(event: ev.TaskCompleted, known: TaskState | None) -> list[str]:
-    by = "" if event.by == "agent" else f"by {'a person' if event.by == 'person' else 'the caller'}"
+    by = _BY[event.by]
     if known is not None and (given_up := stands_for(known)):
         by = f"{event.result.agent} for {', '.join(given_up)}".lstrip()
     again = "answered from the cache" if event.result.metadata.get("cached") else ""
-    return [event.task_id, "done", by, again, wording.duration(event.result.duration_s), *_spent(known)]
+    grown = growth(event).removeprefix(event.task_id).lstrip()
+    return [event.task_id, "done", by, again, wording.duration(event.result.duration_s), *_spent(known), grown]
+
+
+_BY = {
+    "agent": "",
+    "person": "by a person",
+    "caller": "by the caller",
+    "default": "by its default, for nobody answered in time",
+}
 
 
 def _failed(event: ev.TaskFailed, known: TaskState | None) -> list[str]:
@@ -140,4 +202,10 @@ _LINES: dict[type, Callable[..., list[str]]] = {
     ev.TaskInterrupted: _interrupted,
     ev.TaskRejected: _rejected,
     ev.TaskReset: _reset,
+    ev.TaskVerifying: _verifying,
+    ev.CheckFinished: _check_finished,
+    ev.TaskSkipped: _skipped,
+    ev.TaskExpanded: _expanded,
+    ev.TaskReopened: _reopened,
+    ev.PersonNotified: _notified,
 }

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from orchestration.journal import now
 from orchestration.views import table, wording
+from orchestration.views.family import growth
 from orchestration.views.model import view
 
 if TYPE_CHECKING:
@@ -49,10 +50,12 @@ class LiveTable:
         self._live.start()
 
     def draw(self, news: Sequence[Event | str], state: RunState) -> None:
-        """Print the messages, then the table as it stands."""
+        """Print the messages, and which tasks came up; then the table as it stands."""
         for item in news:
-            if isinstance(item, str):
-                self._console.print(Text(item), highlight=False)
+            # Tasks that come up while it runs may cost: who gets how many is not only seen in passing.
+            if said := item if isinstance(item, str) else growth(item):
+                said = wording.in_ascii(said) if self._ascii_only else said
+                self._console.print(Text(said), highlight=False)
         width, height = self._console.size
         below = [*self._notes(state), self._hint()]
         picture = frame(state, now(), width=width, height=height, ascii_only=self._ascii_only, below=below)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from orchestration.journal import now
 from orchestration.views import wording
 from orchestration.views.budgets import budget_rows, model_rows
+from orchestration.views.checks import checks_in_order
+from orchestration.views.family import counted
 from orchestration.views.model import TaskRow, view
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
     from orchestration.budget import Budgets
     from orchestration.ledger import Spend
-    from orchestration.run_state import RunState
+    from orchestration.run_state import RunState, TaskState
     from orchestration.views.budgets import BudgetRow
     from orchestration.views.summary import Ending
 
@@ -36,7 +38,7 @@ def project_document(state: RunState, budgets: Budgets, used_by_model: Mapping[s
         "counts": {status.value: number for status, number in seen.counts.items()},
         "spend": spend_document(state.spend),
         "costs": costs_document(state, budgets, used_by_model),
-        "tasks": [_task(row) for row in seen.rows],
+        "tasks": [_task(row) | _standing(state, state.tasks[row.task_id]) for row in seen.rows],
     }
 
 
@@ -100,4 +102,25 @@ def _task(row: TaskRow) -> Document:
         "note": row.note,
         "parked": {"until": row.parked_until, "reason": row.parked} if row.parked else None,
         "fallback_from": list(row.stands_for),
+    }
+
+
+def _standing(state: RunState, known: TaskState) -> Document:
+    """Return what a task is at: its worker, its checks, the person it waits for, and the tasks that came of it."""
+    verdicts = known.verdicts
+    passed = sum(verdict.is_passed for verdict in verdicts)
+    return {
+        "activity": known.activity or None,
+        "session_id": known.session.session_id if known.session else None,
+        "checks": {"total": len(checks_in_order(known.task.checks)), "passed": passed, "failed": len(verdicts) - passed}
+        if known.task.checks
+        else None,
+        "need": known.need or None,
+        "cause": known.cause or None,
+        "asked_at": known.asked_at,
+        "origin": known.origin or None,
+        "instances": {status.value: number for status, number in counted(state, known).items()}
+        if known.instances
+        else None,
+        "added": list(known.added),
     }

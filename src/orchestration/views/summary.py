@@ -9,9 +9,9 @@ from rich.text import Text
 
 from orchestration.budget import Budgets
 from orchestration.journal import now
-from orchestration.task import TaskStatus
+from orchestration.task import SATISFIED, TaskStatus
 from orchestration.views import table, wording
-from orchestration.views.advice import budget_steps, next_step, person_steps
+from orchestration.views.advice import asked, budget_steps, next_step, person_steps, waited
 from orchestration.views.budgets import project_line
 from orchestration.views.live import ROWS_MAX
 from orchestration.views.model import ProjectView, view
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Ending", "problem_lines", "summary_lines", "waiting_lines"]
 
 _LISTED_MAX = 10
+_ASKED = (TaskStatus.WAITING, TaskStatus.NEEDS_REVIEW)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,14 +91,17 @@ def problem_lines(state: RunState, command: Command) -> list[Text]:
 
 def waiting_lines(state: RunState, command: Command) -> list[Text]:
     """Return what waits for a person, and the commands to type."""
-    waiting = [known for known in state.ordered() if known.status is TaskStatus.WAITING]
+    waiting = [known for known in state.ordered() if known.status in _ASKED]
     lines = [line for known in waiting[:_LISTED_MAX] for line in _waiting(known, command)]
     return lines + _more(len(waiting), "waiting task", command("status", "--all"))
 
 
 def _waiting(known: TaskState, command: Command) -> list[Text]:
-    need = "your approval of its draft" if known.need == "approval" else "your answer"
-    head = Text.assemble((f"waits for you: {known.task.task_id}", "bold yellow"), f"  needs {need}")
+    what, why = "waits for you", f"needs {asked(known)}{waited(known, now())}"
+    if known.status is TaskStatus.NEEDS_REVIEW:
+        reason = wording.one_line(known.last_error, 300)
+        what, why = "needs review", f"{asked(known)}{waited(known, now())}: {reason}"
+    head = Text.assemble((f"{what}: {known.task.task_id}", "bold yellow"), f"  {why}")
     return [head, *(Text(f"  {step}") for step in person_steps(known, command))]
 
 
@@ -107,12 +111,12 @@ def _more(total: int, noun: str, where: str) -> list[Text]:
 
 def _headline(seen: ProjectView, ending: Ending, command: Command) -> Text:
     total = sum(seen.counts.values())
-    left = total - seen.counts.get(TaskStatus.COMPLETED, 0)
+    left = total - sum(seen.counts.get(status, 0) for status in SATISFIED)
     match ending.status:
         case "completed":
-            return Text(_all_done(total), "bold green")
+            return Text(_all_done(total, seen.counts.get(TaskStatus.SKIPPED, 0)), "bold green")
         case "waiting":
-            waiting = seen.counts.get(TaskStatus.WAITING, 0)
+            waiting = sum(seen.counts.get(status, 0) for status in _ASKED)
             wait = "waits" if waiting == 1 else "wait"
             return Text(
                 f"Nothing more can run until you decide: {wording.count(waiting, 'task')} {wait} for you.",
@@ -127,7 +131,9 @@ def _headline(seen: ProjectView, ending: Ending, command: Command) -> Text:
             return Text(f"{how}: {wording.count(left, 'task')} left. Go on with: {command('run')}", "bold yellow")
 
 
-def _all_done(total: int) -> str:
+def _all_done(total: int, skipped: int) -> str:
+    if skipped:
+        return f"All done: {wording.count(total - skipped, 'task')}, and {skipped:,} skipped."
     if total == 1:
         return "The only task is done."
     return f"All {total:,} tasks done." if total else "The project has no tasks."

@@ -93,12 +93,14 @@ def totals_line(spend: Spend, elapsed_s: float | None, *, what: str = "", ascii_
 def _counted(status: TaskStatus, number: int) -> str:
     if status is TaskStatus.WAITING:
         return "waits for you" if number == 1 else "wait for you"
+    if status is TaskStatus.NEEDS_REVIEW:
+        return "needs review" if number == 1 else "need review"
     return wording.WORDS[status]
 
 
 def _task_cells(row: TaskRow, id_max: int | None) -> list[Cell]:
     used = row.spend.input_tokens + row.spend.output_tokens
-    is_running = row.status is TaskStatus.IN_PROGRESS
+    is_running = row.status in {TaskStatus.IN_PROGRESS, TaskStatus.VERIFYING}
     is_bad = row.status in {TaskStatus.FAILED, TaskStatus.BLOCKED}
     return [
         (_cut(row.guide + row.task_id, id_max), "bold" if is_running else ""),

@@ -35,13 +35,16 @@ __all__ = [
 SYMBOLS = {
     TaskStatus.PENDING: "·",
     TaskStatus.IN_PROGRESS: "●",
+    TaskStatus.VERIFYING: "◐",
     TaskStatus.WAITING: "?",
+    TaskStatus.NEEDS_REVIEW: "!",
     TaskStatus.COMPLETED: "✓",
+    TaskStatus.SKIPPED: "»",
     TaskStatus.FAILED: "✗",
     TaskStatus.BLOCKED: "⊘",
     TaskStatus.CANCELLED: "–",  # noqa: RUF001 -- wider than a hyphen on purpose
 }
-ASCII_SYMBOLS = dict(zip(SYMBOLS, ".>?+x#-", strict=True))
+ASCII_SYMBOLS = dict(zip(SYMBOLS, ".>o?!+/x#-", strict=True))
 # A task in progress that waits for something outside: a quota, an overloaded provider, more budget.
 PARKED_SYMBOL, PARKED_ASCII, PARKED_WORD, PARKED_STYLE = "‖", "=", "parked", "yellow"
 _LIKENESS = str.maketrans(
@@ -52,8 +55,11 @@ _LIKENESS = str.maketrans(
 WORDS = {
     TaskStatus.PENDING: "pending",
     TaskStatus.IN_PROGRESS: "running",
+    TaskStatus.VERIFYING: "checking",
     TaskStatus.WAITING: "waits for you",
+    TaskStatus.NEEDS_REVIEW: "needs review",
     TaskStatus.COMPLETED: "done",
+    TaskStatus.SKIPPED: "skipped",
     TaskStatus.FAILED: "failed",
     TaskStatus.BLOCKED: "blocked",
     TaskStatus.CANCELLED: "cancelled",
@@ -61,14 +67,18 @@ WORDS = {
 STYLES = {
     TaskStatus.PENDING: "dim",
     TaskStatus.IN_PROGRESS: "cyan",
+    TaskStatus.VERIFYING: "cyan",
     TaskStatus.WAITING: "bold yellow",
+    TaskStatus.NEEDS_REVIEW: "bold yellow",
     TaskStatus.COMPLETED: "green",
+    TaskStatus.SKIPPED: "dim",
     TaskStatus.FAILED: "bold red",
     TaskStatus.BLOCKED: "red",
     TaskStatus.CANCELLED: "magenta",
 }
 
-_MINUTE, _HOUR = 60, 3600
+_MINUTE, _HOUR, _DAY = 60, 3600, 24 * 3600
+_DAYS = 2 * _DAY  # from here on they are counted
 _SHOWN_MIN = Decimal("0.00005")
 # Everything a terminal could take for a command, but for line breaks and tabs; and what reverses or hides text.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
@@ -76,7 +86,7 @@ _BLANK = re.compile(r"\s+")
 
 
 def duration(seconds: float | None) -> str:
-    """Say how long: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 14 min`; empty when unknown."""
+    """Say how long: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 14 min`, `3 d 4 h`; empty when unknown."""
     if seconds is None:
         return ""
     if seconds < 9.95:  # noqa: PLR2004 -- below ten seconds the tenths matter
@@ -86,7 +96,9 @@ def duration(seconds: float | None) -> str:
         return f"{whole} s"
     if whole < _HOUR:
         return f"{whole // _MINUTE} min {whole % _MINUTE:02} s"
-    return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02} min"
+    if whole < _DAYS:
+        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02} min"
+    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
 
 
 def tokens(number: int) -> str:

@@ -18,7 +18,8 @@ from orchestration.task import AgentTask, FailureKind
 from orchestration.views import table
 from orchestration.views.budgets import BudgetRow, budget_lines, budget_rows, model_rows, project_line
 from orchestration.views.costs import LOST, by_model
-from orchestration.views.details import attempts, task_document, task_lines
+from orchestration.views.details import task_document, task_lines
+from orchestration.views.history import attempts
 from orchestration.views.live import LiveTable
 from orchestration.views.model import as_if_interrupted, view
 from orchestration.views.plain import project_document

@@ -4,7 +4,8 @@ import msgspec
 
 from orchestration import events as ev
 from orchestration.task import FailureKind
-from orchestration.views.details import attempts, task_document, task_lines
+from orchestration.views.details import task_document, task_lines
+from orchestration.views.history import attempts
 
 
 def command(*words):

@@ -44,6 +44,8 @@ def test_a_document_lists_tasks_and_dependencies(odd):
         "agent": None,
         "status": "blocked",
         "dependencies": ["a.b:c@d+e", "gone"],
+        "waits_for": ["a.b:c@d+e", "gone"],
+        "origin": None,
     }
 
 

@@ -13,7 +13,8 @@ from orchestration.fold import apply
 from orchestration.ledger import Spend
 from orchestration.run_state import RunState, blocked_tasks
 from orchestration.task import AgentTask, ExecutionResult, FailureKind, TaskStatus
-from orchestration.views.model import as_if_interrupted, reason_blocked, view, with_new_tasks
+from orchestration.views.model import as_if_interrupted, view, with_new_tasks
+from orchestration.views.notes import reason_blocked
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -108,7 +108,7 @@ def test_a_failure_stated_by_a_caller_has_its_text_alone(history):
 def test_what_waits_is_told_with_the_commands(history):
     history.task("a").start("a").wait("a").task("b").start("b").wait("b", need="approval")
     lines = [line.plain for line in waiting_lines(history.state, command)]
-    assert lines[0] == "waits for you: a  needs your answer"
+    assert lines[0].startswith("waits for you: a  needs your answer, for ")
     assert "  orchestrate answer a" in lines
     assert "  orchestrate approve b" in lines
     assert lines_of(history.state, "waiting")[3] == "Nothing more can run until you decide: 2 tasks wait for you."
