@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
@@ -35,7 +35,7 @@ class Notice:
     """
 
     command: tuple[str, ...] = ()
-    webhook: str = ""
+    webhook: str = field(default="", repr=False)  # whoever knows it can write to it
     webhook_env: str = ""
     include_prompt: bool = False
 

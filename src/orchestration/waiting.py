@@ -244,10 +244,11 @@ class WaitingRoom:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_time())
-                group.create_task(self._keep_telling())
+                telling = group.create_task(self._keep_telling())
                 await stopping.wait()
                 self._is_over = True
                 self._stir()
+                await _end_within(telling, LAST_WORDS_S)
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from errors
         finally:
@@ -278,21 +279,12 @@ class WaitingRoom:
             await _sleep(self._is_time_news, min(deadlines, default=None))
 
     async def _keep_telling(self) -> None:
-        while not self._is_over:
+        while True:
             self._is_call_news.clear()
             await self._tell_all()
-            if not self._is_call_news.is_set():
-                moment = next_moment(self._waiting(), has_channel=self._teller is not None)
-                await _sleep(self._is_call_news, moment)
-        try:
-            async with asyncio.timeout(LAST_WORDS_S):
-                await self._tell_all()
-        except TimeoutError:
-            _log.warning(
-                "not everybody could be told within %g s; the next run tells them",
-                LAST_WORDS_S,
-                extra={"action": "notice_late"},
-            )
+            if self._is_over:
+                return
+            await _sleep(self._is_call_news, next_moment(self._waiting(), has_channel=self._teller is not None))
 
     async def _tell_all(self) -> None:
         while (call := self._next_call()) is not None:
@@ -333,6 +325,17 @@ class WaitingRoom:
 
 def _key(call: Call) -> tuple[str, str, datetime]:
     return call.known.task.task_id, call.occasion, call.asked_at
+
+
+async def _end_within(telling: asyncio.Task[None], seconds: float) -> None:
+    await asyncio.wait([telling], timeout=seconds)
+    if not telling.done():
+        telling.cancel()
+        _log.warning(
+            "not everybody could be told within %g s that a task waits for them; the next run does it",
+            seconds,
+            extra={"action": "notice_late"},
+        )
 
 
 async def _sleep(news: asyncio.Event, moment: datetime | None) -> None:
