@@ -8,7 +8,6 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestration.workspace.errors import Refusal, WorkspaceError
 from orchestration.workspace.produced import shown
 from orchestration.workspace.records import Conflict
 
@@ -43,10 +42,6 @@ async def blend(git: Git, ours: str, theirs: str) -> Blend:
     """
     reply = await git("merge-tree", "--write-tree", "-z", "--name-only", "--messages", ours, theirs, codes=(0, 1))
     tree, *rest = os.fsdecode(reply.out).split("\0")
-    if not re.fullmatch("[0-9a-f]{40,64}", tree):
-        raise WorkspaceError(
-            f"git cannot merge {theirs[:10]} into {ours[:10]}: {reply.err.strip() or tree}", kind=Refusal.GIT_FAILED
-        )
     if reply.code == 0:
         return Blend(tree=tree, paths=(), reasons=())
     end = rest.index("")

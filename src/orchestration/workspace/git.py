@@ -24,7 +24,7 @@ __all__ = ["TIMEOUT_S", "Git", "Reply", "names"]
 TIMEOUT_S = 600.0  # a checkout of a large repository through slow filters
 _OUTPUT_MAX_BYTES = 64_000_000
 _ERROR_MAX_BYTES = 20_000
-_GRACE_S = 5.0  # git takes its lock files along when it is asked to end
+_GRACE_S = 1.0  # git takes its lock files along when it is asked to end
 
 _FLAGS: Final = (
     *("--no-pager", "--literal-pathspecs"),
@@ -34,7 +34,11 @@ _FLAGS: Final = (
     *("-c", "rerere.enabled=false", "-c", "merge.renormalize=false", "-c", "advice.detachedHead=false"),
 )
 # Of the variables that tell git which repository to use, as set for instance inside a hook, none may reach it.
-_KEPT: Final = ("GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_CONFIG_", "GIT_SSL_", "GIT_EXEC_PATH", "GIT_TEMPLATE_DIR")
+_KEPT: Final = (
+    *("GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_EXEC_PATH", "GIT_SSL_"),
+    *("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM"),
+    *("GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_", "GIT_CONFIG_VALUE_"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,6 +92,15 @@ class Workspace:
             changed = await self._changed(git)
         return tuple(shown(path) for path in sorted(changed) if not is_inside(path, scopes))
 
+    async def diff(self, limit_bytes: int = 100_000) -> str:
+        """Return what has changed since the work started, as git shows it; cut when it is long."""
+        async with self._turn() as git:
+            changed = await git(
+                *("diff", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", await self._base(git)),
+                limit_bytes=limit_bytes,
+            )
+        return changed.out.decode(errors="backslashreplace") + ("\n... (cut)\n" if changed.is_cut else "")
+
     async def merge(self, message: str) -> Merged | Conflict:
         """Merge what is committed into the root's branch and its files. Merging again changes nothing.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from orchestration.workspace.errors import Refusal, WorkspaceError
@@ -138,7 +138,7 @@ async def _reuse(git: Git, place: Place, note: Note) -> Note:
     mine = git.at(place.folder)
     admin = await admin_folder(mine)
     if admin is None:
-        await git("worktree", "repair", str(place.folder), codes=(0, 1, 128))  # the project was moved
+        await asyncio.to_thread(_relink, git.folder / ".git" / "worktrees", place.folder)
         admin = await admin_folder(mine) or await _adopt(git, place)
     # Nobody works here now: locks are left from a git that was killed with its agent.
     await asyncio.to_thread(sweep, place.git_locks(git.folder / ".git", admin), place.folder, since_ns=None)
@@ -164,24 +164,37 @@ async def _adopt(git: Git, place: Place) -> Path:
             "save what you need of it and remove it",
             kind=Refusal.FOLDER_TAKEN,
         )
-    if admin := await asyncio.to_thread(_admin_of, git.folder / ".git" / "worktrees", place.folder):
-        await asyncio.to_thread(link.write_text, f"gitdir: {admin}\n")
-        return admin
     await asyncio.to_thread(shutil.rmtree, spare, ignore_errors=True)
     await git("worktree", "remove", "--force", "--force", str(spare), codes=(0, 128))  # of an adoption that was killed
     await git("worktree", "add", "--quiet", "--no-checkout", str(spare), place.branch)
-    await asyncio.to_thread((spare / ".git").replace, link)
+    admin = Path((await git.at(spare)("rev-parse", "--absolute-git-dir")).line)
+    await asyncio.to_thread(_link, admin, place.folder)
     await asyncio.to_thread(shutil.rmtree, spare)
-    await git("worktree", "repair", str(place.folder))
     await git.at(place.folder)("reset", "--quiet", codes=(0, 1))
-    admin = await admin_folder(git.at(place.folder))
-    if admin is None:
-        raise WorkspaceError(f"git does not take {str(place.folder)!r} back as a worktree", kind=Refusal.GIT_FAILED)
     return admin
 
 
-def _admin_of(worktrees: Path, folder: Path) -> Path | None:
-    return next((file.parent for file in worktrees.glob("*/gitdir") if _text(file) == str(folder / ".git")), None)
+def _relink(worktrees: Path, folder: Path) -> None:
+    """Join the folder and what git knows of it again: its `.git` file is gone, or the whole project was moved.
+
+    `git worktree repair` would do so for all worktrees of the user, some of which may lie outside the root.
+    """
+    link = folder / ".git"
+    if link.is_dir():
+        return
+    for admin in (file.parent for file in worktrees.glob("*/gitdir")):
+        if _text(admin / "gitdir") == str(link):
+            _link(admin, folder)
+            return
+    former = worktrees / PurePath(_text(link).removeprefix("gitdir: ")).name
+    back = Path(_text(former / "gitdir"))
+    if back.parts[-5:] == link.parts[-5:] and not back.exists():  # from `.orchestration` on
+        _link(former, folder)
+
+
+def _link(admin: Path, folder: Path) -> None:
+    (admin / "gitdir").write_text(f"{folder / '.git'}\n", encoding="utf-8", errors="surrogateescape")
+    (folder / ".git").write_text(f"gitdir: {admin}\n", encoding="utf-8", errors="surrogateescape")
 
 
 def _text(file: Path) -> str:

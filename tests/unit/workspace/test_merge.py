@@ -179,7 +179,7 @@ async def test_a_link_to_elsewhere_in_the_root_is_never_written_through(repo, wo
 
 
 async def test_a_lock_of_a_git_at_work_is_waited_for_and_then_named(repo, work, monkeypatch):
-    monkeypatch.setattr("orchestration.workspace.merging._LOCK_PATIENCE_S", 0.0)
+    monkeypatch.setattr("orchestration.workspace.merging._LOCK_PATIENCE_S", 0.1)
     workspace = await work("t", {"b.txt": "b"})
     lock = repo.write(".git/index.lock", "")
     error = await refusal(workspace)
@@ -197,6 +197,30 @@ async def test_histories_without_a_common_commit_are_refused(repo, workspaces):
     error = await refusal(workspace)
     assert error.kind is Refusal.BRANCH_SWITCHED
     assert workspace.branch in str(error)
+
+
+async def test_a_branch_moved_to_a_history_of_its_own_cannot_be_merged(repo, workspaces):
+    workspace = await workspaces.open("t")
+    fresh = repo.git("commit-tree", "HEAD^{tree}", "-m", "Start over")
+    repo.git("reset", "-q", "--hard", fresh, at=workspace.path)
+    assert await workspace.changes() == ()
+    error = await refusal(workspace)
+    assert error.kind is Refusal.GIT_FAILED
+    assert "unrelated histories" in str(error)
+
+
+async def test_an_obstacle_only_git_knows_of_is_told_in_its_words(repo, work):
+    """An entry that `update-index --assume-unchanged` hides from `diff-files` is not hidden from a checkout."""
+    workspace = await work("t", {"a.txt": "theirs\n"})
+    repo.git("update-index", "--assume-unchanged", "a.txt")
+    (repo.path / "a.txt").unlink()
+    (repo.path / "a.txt").mkdir()
+    repo.write("a.txt/inside", "mine")
+    head = repo.head()
+    error = await refusal(workspace)
+    assert error.kind is Refusal.DIRTY
+    assert repo.head() == head
+    assert (repo.path / "a.txt/inside").read_text() == "mine"
 
 
 async def test_a_merge_that_fails_while_files_are_written_is_undone(repo, workspaces, work):

@@ -265,3 +265,53 @@ async def test_a_cancelled_opening_leaves_nothing_that_the_next_would_trip_over(
             opening.cancel()
         workspace = await workspaces.open(f"t{polls}")
         assert repo.status(workspace.path) == ""
+
+
+async def test_a_branch_made_by_hand_is_listed_by_its_name_and_used(repo, workspaces):
+    repo.git("branch", "orchestrate/demo/by-hand")
+    assert [(left.task_id, left.path) for left in await workspaces.list_left()] == [("by-hand", None)]
+    assert (await workspaces.open("by-hand")).branch == "orchestrate/demo/by-hand"
+
+
+async def test_a_lock_file_that_cannot_be_made_is_refused(repo, workspaces):
+    (repo.path / ".orchestration/worktrees/lock").mkdir(parents=True)
+    with pytest.raises(WorkspaceError, match="make the folder writable"):
+        await workspaces.open("t")
+
+
+async def test_where_nothing_tells_of_processes_locks_are_judged_by_their_age_alone(
+    repo, workspaces, work, monkeypatch
+):
+    monkeypatch.setattr("orchestration.workspace.locks._PROC", repo.path / "no-proc")
+    workspace = await work("t", {"b.txt": "b"})
+    (repo.path / ".orchestration/worktrees/lock").write_text("4194304\n")
+    repo.write(".git/index.lock", "")
+    assert isinstance(await workspace.merge("Merge it"), Merged)
+
+
+async def test_a_half_written_merge_leaves_links_and_folders_of_others_alone(repo, workspaces):
+    workspace = await workspaces.open("t")
+    repo.write("new/file.txt", "new\n", workspace.path)
+    repo.write("a.txt", "theirs\n", workspace.path)
+    await workspace.commit("Change")
+    old, new, _ = half_merged(repo, workspace)
+    repo.git("update-ref", "refs/heads/main", new, old)
+    (repo.path / "a.txt").unlink()
+    (repo.path / "a.txt").symlink_to("/etc/hostname")
+    repo.write("new/other.txt", "mine\n")
+    await workspaces.recover()
+    assert (repo.path / "a.txt").is_symlink()
+    assert repo.status().split("\n") == [" T a.txt", "?? new/other.txt"]
+    assert repo.read("new/file.txt") == "new\n"
+
+
+async def test_a_merge_that_removes_files_is_finished_beside_files_of_others(repo, workspaces):
+    repo.commit("old/file.txt", "old\n")
+    workspace = await workspaces.open("t")
+    (workspace.path / "old/file.txt").unlink()
+    await workspace.commit("Remove")
+    old, new, _ = half_merged(repo, workspace)
+    repo.git("update-ref", "refs/heads/main", new, old)
+    repo.write("old/other.txt", "mine\n")
+    await workspaces.recover()
+    assert repo.status() == "?? old/other.txt"

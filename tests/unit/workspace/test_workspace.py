@@ -355,3 +355,26 @@ async def test_tasks_are_listed_by_their_ids_whatever_their_branches_are_called(
     assert {left.task_id for left in listed} == {"Über@1", "a", "A"}
     assert {left.state for left in listed} == {LeftState.MERGED}
     assert len({left.branch.lower() for left in listed}) == 3
+
+
+async def test_the_roots_branch_is_not_brought_over_a_history_of_its_own(repo, workspaces):
+    workspace = await workspaces.open("t")
+    fresh = repo.git("commit-tree", "HEAD^{tree}", "-m", "Start over")
+    repo.git("reset", "-q", "--hard", fresh, at=workspace.path)
+    with pytest.raises(WorkspaceError, match="unrelated histories"):
+        await workspace.bring_conflict()
+    assert await workspace.commit("Go on") is None
+
+
+async def test_a_merge_the_worker_makes_itself_is_committed_and_only_its_own_work_counts(repo, workspaces):
+    workspace = await workspaces.open("t")
+    repo.git("branch", "side")
+    repo.commit("a.txt", "theirs\n", workspace.path)
+    repo.git("switch", "-q", "side")
+    repo.commit("a.txt", "side\n")
+    repo.git("switch", "-q", "main")
+    repo.git("merge", "side", at=workspace.path, check=False)
+    repo.write("a.txt", "both\n", workspace.path)
+    assert [file.path for file in await workspace.changes()] == ["a.txt"]
+    assert await workspace.commit("Resolve") is not None
+    assert isinstance(await workspace.merge("Merge it"), Merged)
