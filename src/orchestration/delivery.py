@@ -68,6 +68,14 @@ class Delivered:
     asks: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Sealed:
+    """A result whose changes are committed. `changed` are all their paths; None in a folder shared with others."""
+
+    outcome: Outcome
+    changed: tuple[str, ...] | None
+
+
 class Delivery:
     """Delivers results of one executor. `send` has an agent run an errand and returns what it came to."""
 
@@ -109,11 +117,12 @@ class Delivery:
         task, context = execution.task, execution.context
         if site.workspace is None and not (task.checks or task.writes or task.output_file or task.adds_tasks):
             return Delivered(outcome=outcome)
-        outcome = await self._sealed(execution, site, outcome)
+        sealed = await self._sealed(execution, site, outcome)
+        outcome = sealed.outcome
         if task.checks or site.workspace is not None:
             execution.claim(outcome)
             await context.durable()
-        await self._verify(execution, site, outcome)
+        await self._verify(execution, site, sealed)
         asks = asks_person(task.checks)
         if task.adds_tasks is not None:
             asks = "\n".join(filter(None, (asks, context.examine(outcome.data))))
@@ -143,28 +152,31 @@ class Delivery:
                 details={"refusal": exc.kind.value},
             ) from exc
 
-    async def _sealed(self, execution: Execution, site: Site, outcome: Outcome) -> Outcome:
+    async def _sealed(self, execution: Execution, site: Site, outcome: Outcome) -> _Sealed:
         """Commit what changed, refuse what is outside the task's scopes, and list the files."""
         task = execution.task
         facts: dict[str, Any] = {}
+        changed: tuple[str, ...] | None = None
         if site.workspace is not None:
-            facts = await self._commit(execution, site.workspace)
+            facts, changed = await self._commit(execution, site.workspace)
+            if not facts:  # merged by an earlier attempt already, perhaps, whose claim says what it was
+                changed = tuple(file["path"] for file in outcome.metadata.get("files", ()))
         elif task.writes and site.path is not None:
-            produced = await produced_since(site.path, task.writes, execution.started_at, limit=_FILES_MAX)
+            produced = await produced_since(site.path, task.writes, execution.began_at, limit=_FILES_MAX)
             facts = {"files": msgspec.to_builtins(produced.files)}
         if task.output_file is not None:
             facts["files"] = [*facts.get("files", ()), _as_file(task.output_file, outcome.output)]
-        if not facts:
-            return outcome
-        return replace(outcome, metadata={**outcome.metadata, **facts})
+        if facts:
+            outcome = replace(outcome, metadata={**outcome.metadata, **facts})
+        return _Sealed(outcome=outcome, changed=changed)
 
-    async def _commit(self, execution: Execution, workspace: Workspace) -> dict[str, Any]:
-        """Return what there is to know of the changes; nothing where there are none."""
+    async def _commit(self, execution: Execution, workspace: Workspace) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Return what there is to know of the changes, and all their paths; nothing where there are none."""
         task = execution.task
         try:
             commit = await workspace.commit(f"{task.title}\n\nTask {task.task_id}, run {execution.context.run_id}")
             if commit is None:
-                return {}
+                return {}, ()
             outside = await workspace.outside(task.writes) if task.writes else ()
             files = await workspace.changes()
         except WorkspaceError as exc:  # conflict markers, a repository within, ...: the worker left it so
@@ -175,22 +187,24 @@ class Delivery:
                 f"{', '.join(outside[:20])}; take the changes back",
                 kind=FailureKind.CHECK_FAILED,
             )
-        return {
+        facts = {
             "files": msgspec.to_builtins(files[:_FILES_MAX]),
             "workspace": {"branch": workspace.branch, "commit": commit, "path": str(workspace.path)},
         }
+        return facts, tuple(file.path for file in files)
 
-    async def _verify(self, execution: Execution, site: Site, outcome: Outcome) -> None:
-        task, context = execution.task, execution.context
+    async def _verify(self, execution: Execution, site: Site, sealed: _Sealed) -> None:
+        task, context, outcome = execution.task, execution.context, sealed.outcome
         if not task.checks:
             return
-        files = outcome.metadata.get("files", ())
+        is_judged = any(check.judge for check in task.checks)
         claim = Claim(
             output=outcome.output,
             data=outcome.data,
-            changed=None if site.workspace is None else tuple(file["path"] for file in files),
-            since=execution.started_at,
+            changed=sealed.changed,
+            since=execution.began_at,
             assignment=f"{task.title}\n\n{task.description or task.prompt or ''}".strip(),
+            diff=await site.workspace.diff() if is_judged and site.workspace is not None else "",
         )
 
         async def judge(check: Check, text: str, schema: Mapping[str, Any]) -> Any:
@@ -222,7 +236,9 @@ class Delivery:
         )
         if not all(verdict.is_passed for verdict in verdicts):
             raise AttemptError(
-                evidence_text(verdicts), kind=FailureKind.CHECK_FAILED, details={"answer": outcome.output[:2_000]}
+                redact(evidence_text(verdicts), execution.secrets),
+                kind=FailureKind.CHECK_FAILED,
+                details={"answer": outcome.output[:2_000]},
             )
 
     async def _merged(self, execution: Execution, site: Site, workspace: Workspace, outcome: Outcome) -> Outcome:
@@ -239,9 +255,10 @@ class Delivery:
             if task.on_conflict is None or not rounds_left:
                 raise _conflict(task, workspace, merged, outcome)
             await self._resolve(execution, site, workspace, merged)
-            outcome = await self._sealed(execution, site, outcome)
+            sealed = await self._sealed(execution, site, outcome)
+            outcome = sealed.outcome
             execution.claim(outcome)
-            await self._verify(execution, site, outcome)
+            await self._verify(execution, site, sealed)
         raise AssertionError("the last round returns or raises")
 
     async def _merge(self, execution: Execution, workspace: Workspace, outcome: Outcome) -> Any:

@@ -112,6 +112,12 @@ class Execution:
         return replace(self.context, attempt=self.number, artefacts=artefacts)
 
     @property
+    def began_at(self) -> datetime:
+        """When the work was begun that is looked at: a kept claim's was, before this execution."""
+        claim = self.context.claim
+        return claim.started_at if claim is not None and claim.started_at is not None else self.started_at
+
+    @property
     def number(self) -> int:
         """The attempt's number in the life of the task, which earlier runs have begun to count."""
         return self.context.attempt + self.attempts - 1

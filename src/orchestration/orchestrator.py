@@ -26,6 +26,7 @@ from orchestration.store.memory import MemoryStore
 from orchestration.store.sqlite import SqliteStore
 from orchestration.task import AgentTask, ExecutionResult, TaskStatus, check_name
 from orchestration.task_run import TaskRun, failure, with_status
+from orchestration.waiting import WaitingRoom
 from orchestration.workflow import Workflow, first_error
 from orchestration.workflow_result import Totals, WorkflowResult, results_of, totals_of
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from orchestration.budget import Budgets
     from orchestration.store.base import Store
     from orchestration.task_run import Executor
+    from orchestration.waiting import Teller
 
 __all__ = ["ProjectOrchestrator", "Totals", "WorkflowResult", "state_path"]
 
@@ -52,7 +54,8 @@ class ProjectOrchestrator:
 
     With a `project_root` the state is durable under `<project_root>/.orchestration/` and another live orchestrator on
     the same project is refused; without one it is in memory. The file is opened on first use. An executor that is
-    given stays the caller's to close; the default one is closed with the project. Use it from one event loop.
+    given stays the caller's to close; the default one is closed with the project. `teller` tells people that a task
+    waits for them. Use it from one event loop.
 
     Raises:
         ProjectLockedError: on first use, if another orchestrator has the project open.
@@ -70,6 +73,7 @@ class ProjectOrchestrator:
         store: Store | None = None,
         variables: Mapping[str, str] | None = None,
         budgets: Budgets | None = None,
+        teller: Teller | None = None,
     ) -> None:
         check_name("project id", project_id)
         self.project_id = project_id
@@ -101,6 +105,7 @@ class ProjectOrchestrator:
         self._definition = Definition(self._journal)
         self._workflow: Workflow | None = None
         self._is_swept = False
+        self._teller = teller
 
     # -- building ------------------------------------------------------------------------------------------------
 
@@ -420,7 +425,7 @@ class ProjectOrchestrator:
                 self.executor.reopen()
             self._retry_stopped()
             await self._outputs.restore(self._journal.state.unordered())
-            status = await workflow.run()
+            status = await self._work_and_wait(workflow)
             await self._outputs.restore(self._journal.state.unordered())  # of what was completed by hand meanwhile
         except asyncio.CancelledError:
             with contextlib.suppress(StoreError):  # the cancellation must go on; closing tells what is not stored
@@ -436,6 +441,21 @@ class ProjectOrchestrator:
             totals=totals_of(before, state, (now() - started_at).total_seconds()),
             problems=(*self._outputs.problems, *((str(workflow.stopped_by),) if workflow.stopped_by else ())),
         )
+
+    async def _work_and_wait(self, workflow: Workflow) -> ev.RunStatus:
+        """Work through the graph, and keep an eye on those tasks that wait for people meanwhile."""
+        room = WaitingRoom(self._journal, self._teller)
+        await room.make_up()
+        is_over = asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(room.run(is_over))
+                try:
+                    return await workflow.run()
+                finally:
+                    is_over.set()
+        except ExceptionGroup as errors:
+            raise first_error(errors) from errors
 
     def _retry_stopped(self) -> None:
         """Give what failed or was cancelled in an earlier run another try."""

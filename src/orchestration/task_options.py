@@ -50,7 +50,7 @@ class Check:
     def __post_init__(self) -> None:
         for field in ("command", "files", "changed"):
             words = getattr(self, field)
-            if isinstance(words, str) or not all(isinstance(word, str) and word for word in words):
+            if isinstance(words, str) or not all(isinstance(word, str) for word in words):
                 raise InvalidTaskError(f"check {self.name!r}: {field} is {words!r}, expected a sequence of words")
             object.__setattr__(self, field, tuple(words))
         given = [kind for kind in _KINDS if getattr(self, kind)]

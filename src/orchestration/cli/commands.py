@@ -18,10 +18,14 @@ class Entry(NamedTuple):
 COMMANDS = {
     "init": Entry("start", "init", "Make a small project that works, to start from."),
     "demo": Entry("start", "demo", "Run the demo project: a real model on this machine, no key."),
+    "import": Entry("importing", "import_", "Make a project of a plan: tasks.json or a checklist."),
+    "migrate": Entry("importing", "migrate", "Make agents of a folder of scripts."),
     "run": Entry("run", "run", "Run the project; run again to resume."),
     "status": Entry("look", "status", "Show how every task stands."),
     "show": Entry("look", "show", "Show everything about one task."),
     "graph": Entry("look", "graph", "Draw who depends on whom."),
+    "inbox": Entry("people", "inbox", "List what waits for you, and what it holds up."),
+    "export": Entry("people", "export", "Write what waits for you as files, for an editor or an IDE."),
     "answer": Entry("steer", "answer", "Answer a task that waits for you, or edit its draft."),
     "approve": Entry("steer", "approve", "Accept a task's draft."),
     "reject": Entry("steer", "reject", "Refuse a task's draft, saying why."),
@@ -36,9 +40,9 @@ COMMANDS = {
 }
 
 SECTIONS = {
-    "Start": ("init", "demo"),
+    "Start": ("init", "demo", "import", "migrate"),
     "Run and watch": ("run", "status", "show", "graph"),
-    "Have your say": ("answer", "approve", "reject", "cancel", "reset"),
+    "Have your say": ("inbox", "answer", "approve", "reject", "export", "cancel", "reset"),
     "Traffic and money": ("limits", "budget"),
     "Look after it": ("validate", "agents", "doctor", "schema"),
 }
