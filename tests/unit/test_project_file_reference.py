@@ -39,7 +39,7 @@ def patterns(value):
 def test_patterns_mean_the_same_in_editors_as_in_python():
     """JavaScript takes `\\Z` for a Z, and knows no `(?P<name>...)`."""
     found = [*patterns(json_schema())]
-    assert len(found) == 5
+    assert len(found) == 9
     assert not [pattern for pattern in found if any(part in pattern for part in (r"\A", r"\Z", "(?P"))]
 
 
@@ -64,7 +64,8 @@ def test_every_key_says_what_it_is_and_what_is_expected(path, schema):
 
 def test_every_closed_mapping_refuses_unknown_keys():
     schema = json_schema()
-    closed = [schema, *schema["$defs"].values(), *(schema["properties"][name] for name in ("budget", "retry"))]
+    top = (schema["properties"][name] for name in ("budget", "retry", "notify"))
+    closed = [schema, *schema["$defs"].values(), *top]
     assert all(each["additionalProperties"] is False for each in closed)
 
 
@@ -76,7 +77,7 @@ def test_an_agent_in_the_file_has_the_options_of_the_record():
 def test_a_task_in_the_file_has_the_fields_of_the_record_and_those_it_keeps_elsewhere():
     keys = set(json_schema()["$defs"]["task"]["properties"])
     kept_in_metadata = {"model", "use_direct_llm", "cache"}
-    assert keys == {field.name for field in fields(AgentTask)} - {"task_id", "status"} | kept_in_metadata | {
+    assert keys == {field.name for field in fields(AgentTask)} - {"task_id", "status", "item"} | kept_in_metadata | {
         "prompt_file",
         "budget",
         "tags",

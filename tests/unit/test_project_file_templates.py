@@ -21,6 +21,7 @@ SCOPE = Scope(
         "{{ 2 - 1 }} {{ tasks.outline.data - 1 }} {{ tasks.outline - tasks.outline }}",
         "no template: } { vars.nope",
         "{{ tasks.outline.output }} {{ tasks['word-count'].data.x.y[0] }} {{ tasks['1'].output | upper }}",
+        "{{ tasks.outline.files[0].path }} {{ tasks.outline.skipped }} {{ tasks.outline.added['outline.x'].output }}",
         "{{ tasks.outline }} {{ tasks['outline']['data'] }} {{ tasks.outline.output.upper().nope }}",
         "{% for id, result in tasks.items() %}{{ loop.index }} {{ id }} {{ result.output }}{% endfor %}",
         "{{ tasks.get('outline').output }} {{ tasks.keys() | list }} {{ vars.values() | join }} {{ vars.get('x') }}",
@@ -50,8 +51,8 @@ def test_a_template_that_will_work_is_accepted(source):
             "the result of 'check' is not at hand; add 'check' to the dependencies of 'draft'",
         ),
         ("{{ tasks.draft.output }}", "a task cannot read its own result"),
-        ("{{ tasks.outline.outptu }}", "a task's result has no 'outptu'; expected output or data"),
-        ("{{ tasks['outline']['text'] }}", "a task's result has no 'text'; expected output or data"),
+        ("{{ tasks.outline.outptu }}", "a task's result has no 'outptu'; expected one of output, data, files"),
+        ("{{ tasks['outline']['text'] }}", "a task's result has no 'text'; expected one of output, data, files"),
         (
             "{{ tasks.my-own.output }}",
             "there is no task 'my'; an id with other characters than letters is written tasks['",

@@ -12,6 +12,7 @@ from orchestration import graph
 from orchestration.errors import CycleError, InvalidTaskError
 from orchestration.project_file.files import NamedFileError, locate
 from orchestration.project_file.wording import did_you_mean, one_of, shown
+from orchestration.project_file.workers import check_workers, errands, made_later
 from orchestration.task import check_name, is_inner_path
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def check_content(content: Content) -> Iterator[Problem]:
     yield from _metadata(content)
     yield from _tags(content)
     yield from _scripts_dir(content)
+    yield from check_workers(content)
 
 
 def _names(content: Content) -> Iterator[Problem]:
@@ -83,6 +85,7 @@ def _agents(content: Content) -> Iterator[Problem]:
     ]
     if "default_agent" in content.top:
         uses.append((("default_agent",), content.top["default_agent"]))
+    uses += errands(content)
     uses += [(keys, successor) for _, keys, successor in _successors(content)]
     for keys, name in uses:
         if name not in content.agents:
@@ -126,7 +129,9 @@ def _dependencies(content: Content) -> Iterator[Problem]:
     for entry in content.entries:
         for index, name in enumerate(entry.fields.get("dependencies", ())):
             if name is not None and name not in content.ids:
-                message = f"there is no task {shown(name)}{_near(name, content.ids, 'tasks')}"
+                reason = made_later(content, name)
+                hint = f" before the run: {reason}" if reason else _near(name, content.ids, "tasks")
+                message = f"there is no task {shown(name)}{hint}"
                 yield content.document.at_value(entry.at("dependencies", index), message)
 
 

@@ -11,6 +11,7 @@ from orchestration.project_file.checks import check_content
 from orchestration.project_file.content import arrange
 from orchestration.project_file.document import read_document
 from orchestration.project_file.money import read_budgets
+from orchestration.project_file.options import read_adds_tasks, read_checks, read_notify, read_wait
 from orchestration.project_file.records import LaneCeilings, ProjectFile, Variable
 from orchestration.project_file.structure import MISTAKES_MAX, check_structure
 from orchestration.project_file.texts import read_texts
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["load_project"]
 
 # JSON Schema counts 3.0 among the integers; our records do not.
-_WHOLE = ("max_tokens", "max_attempts", "max_concurrent")
+_WHOLE = ("max_tokens", "max_attempts", "max_concurrent", "max_items")
 # Kept beside agents and tasks, not in them: changing what they may cost must not make completed work run again.
 _ELSEWHERE = ("id", "prompt_file", "budget", "tags")
 
@@ -84,6 +85,8 @@ def _build(content: Content, texts: list[TaskTexts], path: Path) -> ProjectFile:
         limits={name: _ceilings(limits) for name, limits in top.get("limits", {}).items()},
         budgets=read_budgets(content),
         retry=RetryPolicy(**_whole(top.get("retry", {}))),
+        sandbox=top.get("sandbox"),
+        notify=read_notify(top.get("notify")),
     )
 
 
@@ -114,6 +117,9 @@ def _task(entry: Entry, texts: TaskTexts) -> AgentTask:
     given["prompt"] = texts.prompt
     given["output_schema"] = texts.output_schema
     given["dependencies"] = tuple(given.get("dependencies", ()))
+    given["checks"] = read_checks(given.get("checks", ()), texts.check_schemas)
+    given["adds_tasks"] = read_adds_tasks(given.get("adds_tasks"))
+    given["wait"] = read_wait(given.get("wait"))
     given["priority"] = TaskPriority[given.get("priority", "medium").upper()]
     title = given.pop("title", entry.task_id)
     return AgentTask(entry.task_id, title, metadata=metadata, **given)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from orchestration.agent_registry import AgentConfig
     from orchestration.task import AgentTask
 
-__all__ = ["LaneCeilings", "ProjectFile", "Variable", "resolve_variables"]
+__all__ = ["LaneCeilings", "Notify", "ProjectFile", "Variable", "resolve_variables"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +46,25 @@ class LaneCeilings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Notify:
+    """How people are told that a task waits for them: by a `command`, by a POST to a webhook, or both.
+
+    The webhook's address is `webhook`, or what the environment variable `webhook_env` holds.
+    """
+
+    command: tuple[str, ...] = ()
+    webhook: str = field(default="", repr=False)  # whoever knows it can write to it
+    webhook_env: str = ""
+    include_prompt: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProjectFile:
     """A project file that has been checked: everything it names exists and fits together.
 
     `root` is the file's folder, absolute. Tasks, agents and variables are in the file's order. `scripts_dir` is
-    absolute. `limits` are by the name of a lane or its beginning.
+    absolute. `limits` are by the name of a lane or its beginning. `sandbox` is what the author says keeps programs
+    with full permissions from doing harm; None: nothing, and no agent has them.
     """
 
     path: Path
@@ -67,6 +81,8 @@ class ProjectFile:
     limits: Mapping[str, LaneCeilings] = field(default_factory=dict)
     budgets: Budgets = field(default_factory=Budgets)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    sandbox: str | None = None
+    notify: Notify | None = None
 
 
 def resolve_variables(project: ProjectFile, given: Mapping[str, str]) -> dict[str, str]:

@@ -149,6 +149,31 @@ A `fallback` chain is a list of agents, or of mappings that say after which kind
 
 {tasks}
 
+## Checks
+
+`checks` of a task is a list of mappings. Each has exactly one of the first seven keys ([how-to](../howto/checks.md)):
+
+{checks}
+
+## Waiting for people
+
+`wait` of a task:
+
+{wait}
+
+It counts where a person has the next word: for an agent of type `human`, with `mode: interactive` or `hybrid`, for
+checks by a person, and for added tasks that are to be approved. `notify` at the top says how you are told
+([how-to](../howto/human-steps.md)):
+
+{notify}
+
+## Tasks made at run time
+
+`when`, `for_each` and `adds_tasks` decide while the project runs ([how-to](../howto/dynamic-tasks.md)). `adds_tasks` is
+true, or a mapping:
+
+{adds_tasks}
+
 ## Cache
 
 `cache` of an agent or a task is true, false, or a mapping ([how-to](../howto/caching.md)):
@@ -184,10 +209,16 @@ A `prompt` is a [Jinja2](https://jinja.palletsprojects.com/en/stable/templates/)
 |---|---|
 | `tasks.<id>.output` | the output of a task among the `dependencies`, as text |
 | `tasks.<id>.data` | the same as data, where the output is JSON: `tasks.outline.data.sections` |
+| `tasks.<id>.files` | what it produced: a list of mappings with `path`, `sha256` and more |
+| `tasks.<id>.skipped` | whether it was skipped; then there is no output |
+| `tasks.<id>.added` | what the tasks that its result has added came to, by id |
 | `tasks['word-count']` | a task whose id holds other characters than letters, digits and `_` |
 | `vars.<name>` | a variable |
 | `task.<field>` | the task itself: `task.title`, `task.description` |
 | `file('path')` | the text of a file in the project's folder |
+| `item` | in a task with `for_each`: the element of the list |
+
+`when` and `for_each` are expressions with the same names: what may stand between `{{{{` and `}}}}`.
 
 Without a prompt, the title, the description and the outputs of the dependencies are the prompt. `include`, `import` and
 `extends` are not available.
@@ -225,6 +256,10 @@ def reference_page() -> str:
         fallback=_table(definitions["fallback_step"]["properties"], definitions["fallback_step"]["required"]),
         agents=_table(definitions["agent"]["properties"], required["agents"], for_types=True),
         tasks=_table(definitions["task"]["properties"]),
+        checks=_table(definitions["check"]["properties"]),
+        wait=_table(definitions["task"]["properties"]["wait"]["properties"]),
+        adds_tasks=_table(definitions["task"]["properties"]["adds_tasks"]["properties"]),
+        notify=_table(schema["properties"]["notify"]["properties"]),
         cache=_table(definitions["agent"]["properties"]["cache"]["properties"]),
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestration.agent_registry import LLM_TYPES, AgentType
-from orchestration.project_file.schema_parts import Schema, cache, count, flag, never, seconds, text, texts
+from orchestration.project_file.schema_parts import END, Schema, cache, count, flag, never, seconds, text, texts
 from orchestration.project_file.schema_traffic import (
     fallback_step,
     fallbacks,
@@ -20,19 +20,26 @@ from orchestration.project_file.schema_traffic import (
     share,
     single_budget,
 )
+from orchestration.project_file.schema_workers import (
+    check,
+    cli_rules,
+    dynamics,
+    notify,
+    program,
+    sandbox,
+    task_rules,
+    verification,
+)
 from orchestration.task import EXECUTION_MODES, TaskPriority
 
 __all__ = ["AGENT_TYPES", "agent_types_of", "json_schema"]
-
-# The end of a text in both Python, where `$` alone lets a line break follow, and JavaScript, which editors use.
-_END = r"$(?!\n)"
 
 AGENT_TYPES = tuple(kind.value for kind in AgentType)
 _MODELS = tuple(kind for kind in AGENT_TYPES if kind in LLM_TYPES)
 
 # The options that only some kinds of worker read. Those not named here are for all.
 _OPTION_TYPES: dict[str, tuple[str, ...]] = {
-    "model": (*_MODELS, AgentType.SCRIPT.value),
+    "model": (*_MODELS, AgentType.SCRIPT.value, AgentType.CLI.value),
     "system": (*_MODELS, AgentType.SCRIPT.value, AgentType.CLI.value),
     "files": (*_MODELS, AgentType.SCRIPT.value, AgentType.CLI.value),
     "max_tokens": (*_MODELS, AgentType.SCRIPT.value),
@@ -41,15 +48,16 @@ _OPTION_TYPES: dict[str, tuple[str, ...]] = {
     "base_url": _MODELS,
     "api_key_env": _MODELS,
     "headers": _MODELS,
-    "extras": _MODELS,
+    "extras": (*_MODELS, AgentType.CLI.value),
     "cache": _MODELS,
-    "budget": _MODELS,
+    "budget": (*_MODELS, AgentType.CLI.value),
     "fallback": tuple(kind for kind in AGENT_TYPES if kind != AgentType.HUMAN),
     "model_path": (AgentType.LOCAL.value,),
     "command": (AgentType.SCRIPT.value, AgentType.CLI.value),
     "function": (AgentType.PYTHON.value,),
+    **dict.fromkeys(("tool", "result", "permissions", "workspace", "env", "idle_timeout_s"), (AgentType.CLI.value,)),
 }
-_REQUIRED_OPTIONS = {AgentType.SCRIPT: "command", AgentType.CLI: "command", AgentType.PYTHON: "function"}
+_REQUIRED_OPTIONS = {AgentType.SCRIPT: "command", AgentType.PYTHON: "function"}
 
 
 def json_schema() -> dict[str, Any]:
@@ -72,6 +80,7 @@ def json_schema() -> dict[str, Any]:
             "lane": lane(),
             "share": share(),
             "fallback_step": fallback_step(),
+            "check": check(),
         },
     }
 
@@ -101,12 +110,14 @@ def _top_level() -> Schema:
         "limits": limits(),
         "budget": project_budget(),
         "retry": retry(),
+        "sandbox": sandbox(),
+        "notify": notify(),
         "variables": {
             "type": "object",
             "description": "Values that prompts use as `vars.<name>` and that a run may replace. The value here is the "
             "default; a mapping says more.",
             "propertyNames": {
-                "pattern": rf"^[A-Za-z_][A-Za-z0-9_]*{_END}",
+                "pattern": rf"^[A-Za-z_][A-Za-z0-9_]*{END}",
                 "errorMessage": "expected a variable's name: letters, digits and _, not starting with a digit",
             },
             "additionalProperties": {"$ref": "#/$defs/variable"},
@@ -162,7 +173,7 @@ def _agent() -> Schema:
     return {
         "type": "object",
         "description": "One agent: its type and options.",
-        "properties": _agent_common() | _agent_model() | _agent_program(),
+        "properties": _agent_common() | _agent_model() | program(),
         "required": ["type"],
         "additionalProperties": False,
         "allOf": [_only_for(kind) for kind in AgentType],
@@ -196,7 +207,9 @@ def _agent_common() -> Schema:
 
 def _agent_model() -> Schema:
     return {
-        "model": text("Model to ask. Without it the provider's default.", "a model's name", "claude-sonnet-5-5"),
+        "model": text(
+            "Model to ask. Without it the provider's or the tool's default.", "a model's name", "claude-sonnet-5-5"
+        ),
         "system": text("System prompt of its tasks.", "text", "You are a careful editor."),
         "files": texts(
             "Text files inside of the project's folder that stand before the prompt of each of its tasks. What all "
@@ -224,7 +237,7 @@ def _agent_model() -> Schema:
         },
         "api_key_env": {
             "type": "string",
-            "pattern": rf"^[A-Za-z_][A-Za-z0-9_]*{_END}",
+            "pattern": rf"^[A-Za-z_][A-Za-z0-9_]*{END}",
             # A person who misreads this key puts a secret here; `writeOnly` keeps the value out of messages.
             "writeOnly": True,
             "description": "Name of the environment variable that holds the key. Never the key itself.",
@@ -244,26 +257,12 @@ def _agent_model() -> Schema:
         },
         "extras": {
             "type": "object",
-            "description": "Further options, passed to the provider's SDK as they are.",
+            "description": "Further options, passed to the provider's SDK as they are. A coding agent has one: `args`, "
+            "a list of words for its command line.",
             "errorMessage": "expected options by name, such as {top_p: 0.9}",
             "examples": [{"top_p": 0.9}],
         },
         "model_path": text("GGUF file of a `local` model. Without it the packaged one.", "a path", "models/tiny.gguf"),
-    }
-
-
-def _agent_program() -> Schema:
-    return {
-        "command": texts("Program and arguments of a `script` or `cli` agent.", ["./review.sh", "--strict"])
-        | {"minItems": 1},
-        "function": {
-            "type": "string",
-            "pattern": r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*" + _END,
-            "description": "What a `python` agent calls. The module is found in the project's folder or among those "
-            "installed.",
-            "errorMessage": "expected module:function, such as steps:count_words",
-            "examples": ["steps:count_words"],
-        },
     }
 
 
@@ -279,7 +278,9 @@ def _only_for(kind: AgentType) -> Schema:
         option = _REQUIRED_OPTIONS[kind]
         then["required"] = [option]
         # An annotation only: what the message of the missing key says.
-        then["properties"][option] = {"errorMessage": _agent_program()[option]["errorMessage"]}
+        then["properties"][option] = {"errorMessage": program()[option]["errorMessage"]}
+    if kind is AgentType.CLI:
+        then["allOf"] = cli_rules()
     return {"if": {"properties": {"type": {"const": kind.value}}, "required": ["type"]}, "then": then}
 
 
@@ -287,11 +288,12 @@ def _task() -> Schema:
     return {
         "type": "object",
         "description": "One piece of work for one agent.",
-        "properties": _task_work() | _task_limits(),
+        "properties": _task_work() | dynamics() | verification() | _task_limits(),
         "additionalProperties": False,
         "dependentSchemas": {
             "prompt_file": {"properties": {"prompt": never("and 'prompt_file' are both here; keep one")}}
         },
+        "allOf": task_rules(),
         "errorMessage": "expected the task's fields, such as {agent: writer, prompt: Write a poem.}",
         "examples": [{"agent": "writer", "dependencies": ["outline"], "prompt": "Write: {{ tasks.outline.output }}"}],
     }
@@ -330,7 +332,7 @@ def _task_work() -> Schema:
             "examples": ["high"],
         },
         "prompt": text(
-            "Jinja2 template of the prompt. It knows `tasks`, `vars`, `task` and `file`.",
+            "Jinja2 template of the prompt. It knows `tasks`, `vars`, `task` and `file`; with `for_each`, `item` too.",
             "a template",
             "Write about {{ vars.topic }} along {{ tasks.outline.output }}",
         ),

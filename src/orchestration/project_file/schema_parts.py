@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["Schema", "cache", "count", "flag", "never", "seconds", "text", "texts"]
+__all__ = ["END", "Schema", "cache", "count", "flag", "never", "seconds", "text", "texts"]
 
 Schema = dict[str, Any]
+
+# The end of a text in both Python, where `$` alone lets a line break follow, and JavaScript, which editors use.
+END = r"$(?!\n)"
 
 
 def text(description: str, expected: str, *examples: str, min_length: int = 1, **more: Any) -> Schema:

@@ -116,6 +116,9 @@ def _mistakes(document: Document, error: _Violation) -> Iterator[_Mistake]:
         case _ if error.is_name:
             keys = (*keys, error.value)
             yield _Mistake(problem=document.at_key(keys, _words(error)), wrong=keys)
+        case "anyOf":
+            if error.schema["properties"].keys() >= error.value.keys():  # else that key may well be meant for it
+                yield _Mistake(problem=document.at_value(keys, _words(error)), wrong=keys)
         case "not":
             message = f"{shown(keys[-1])} {error.schema['errorMessage']}"
             yield _Mistake(problem=document.at_key(keys, message), wrong=keys)
@@ -149,6 +152,8 @@ def _words(error: _Violation) -> str:
         return f"is empty; {expected}"
     if error.keyword == "enum":
         return f"{shown(error.value)} is not one of {', '.join(error.limit)}{did_you_mean(error.value, error.limit)}"
+    if error.keyword == "anyOf":
+        return f"has none of {one_of(key for way in error.limit for key in way['required'])}; {expected}"
     given = "the value (not shown, it may be secret)" if error.schema.get("writeOnly") else shown(error.value)
     return f"{given} {_verdict(error)}; {expected}"
 
@@ -160,6 +165,8 @@ def _verdict(error: _Violation) -> str:
             return f"is not {_kinds(limit)}{_quote_hint(error)}"
         case "minimum":
             return f"is less than {limit}"
+        case "maximum":
+            return f"is more than {limit}"
         case "exclusiveMinimum":
             return f"is not above {limit}"
         case _:  # a pattern: what form it asks for is said in plain words by what was expected

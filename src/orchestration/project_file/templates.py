@@ -1,4 +1,4 @@
-"""What a prompt's template gets wrong before it ever runs: its syntax, and names that will not be there.
+"""What templates and expressions get wrong before they ever run: their syntax, and names that will not be there.
 
 Reads Jinja2's syntax tree and renders nothing. What a name may be is decided by the caller, in a `Scope`.
 """
@@ -12,35 +12,36 @@ from typing import TYPE_CHECKING
 from orchestration.project_file.wording import did_you_mean, one_of, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from jinja2 import Environment, TemplateSyntaxError, nodes
 
-__all__ = ["Finding", "Scope", "find_mistakes"]
+__all__ = ["Finding", "Scope", "find_in_expression", "find_mistakes"]
 
 # Names that Jinja2 gives to some places of a template by itself.
 _BUILT_IN = frozenset({"loop", "caller", "varargs", "kwargs", "self", "super"})
 _MAPPING_METHODS = frozenset({"items", "keys", "values", "get"})
 _JOINTS = frozenset("-.:@+")  # what an id may hold that a name in an expression may not
-_RESULT_FIELDS = ("output", "data")
+_RESULT_FIELDS = ("output", "data", "files", "skipped", "added")
 _KNOWN = {
     "tasks": "tasks.<id>.output and tasks.<id>.data, the results of the task's dependencies",
     "vars": "vars.<name>, the project's variables",
     "task": "task.<field>, the task itself",
     "file": "file('path'), the text of a file in the project's folder",
 }
-_EXPECTED = f"; expected one of {', '.join(_KNOWN)}, or a name the template sets"
+_ITEM = {"item": "item, the element of the list that the task is done for"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
-    """What one task's template may name."""
+    """What one task's template may name. `has_item`: the task is done for each item of a list, and knows which."""
 
     task_id: str
     dependencies: Collection[str]
     tasks: Collection[str]
     variables: Collection[str] | None  # None: not known, so none is called undeclared
     task_fields: Collection[str]
+    has_item: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,17 +57,48 @@ def find_mistakes(source: str, scope: Scope) -> list[Finding]:
     """Return what is wrong with a template, in its order; nothing for a text that is no template."""
     if not any(mark in source for mark in ("{{", "{%", "{#")):
         return []
+    return _find("template", lambda: _environment().parse(source), scope)
+
+
+def find_in_expression(source: str, scope: Scope) -> list[Finding]:
+    """Return what is wrong with an expression such as `tasks.review.data.score < 7`, which may stand in `{{ }}`."""
+    return _find("expression", lambda: _expression(source), scope)
+
+
+def _find(what: str, parse: Callable[[], nodes.Template], scope: Scope) -> list[Finding]:
     from jinja2 import TemplateSyntaxError  # noqa: PLC0415 -- 0.1 s, for files with templates only
 
     try:
-        tree = _environment().parse(source)
-        return list(dict.fromkeys(_Reader(tree, scope).findings()))
+        return list(dict.fromkeys(_Reader(parse(), scope).findings()))
     except TemplateSyntaxError as exc:
-        return [Finding(line=exc.lineno, find="", message=f"the template cannot be read: {_words(exc)}")]
+        return [Finding(line=exc.lineno, find="", message=f"the {what} cannot be read: {_words(exc)}")]
     except ValueError as exc:  # a literal number of thousands of digits
-        return [Finding(line=1, find="", message=f"the template cannot be read: {exc}")]
+        return [Finding(line=1, find="", message=f"the {what} cannot be read: {exc}")]
     except RecursionError:
-        return [Finding(line=1, find="", message="the template is nested too deeply; make it simpler")]
+        return [Finding(line=1, find="", message=f"the {what} is nested too deeply; make it simpler")]
+
+
+def _expression(source: str) -> nodes.Template:
+    """Parse an expression as it is parsed when it is evaluated.
+
+    Raises:
+        TemplateSyntaxError: if it is none.
+
+    """
+    from jinja2 import TemplateSyntaxError, nodes  # noqa: PLC0415 -- as above
+    from jinja2.parser import Parser  # noqa: PLC0415
+
+    bare = source.strip()
+    if bare.startswith("{{") and bare.endswith("}}"):
+        bare = bare[2:-2]
+    before = source[: len(source) - len(source.lstrip())]  # lines count from the beginning
+    parser = Parser(_environment(), before + bare, state="variable")
+    expression = parser.parse_expression()
+    if not parser.stream.eos:
+        rest = parser.stream.current
+        hint = "; to compare, write ==" if rest.type == "assign" else ""
+        raise TemplateSyntaxError(f"it does not end before {str(rest.value)!r}{hint}", rest.lineno)
+    return nodes.Template([nodes.Output([expression], lineno=1)], lineno=1)
 
 
 def _words(exc: TemplateSyntaxError) -> str:
@@ -88,6 +120,7 @@ class _Reader:
 
         self._nodes = nodes
         self._scope = scope
+        self._known = _KNOWN | _ITEM if scope.has_item else _KNOWN
         self._all = list(tree.find_all(nodes.Node))
         # Whatever the template names anywhere counts as its own everywhere: a false alarm is worse than none.
         self._own = {node.name for node in self._all if isinstance(node, nodes.Name) and node.ctx != "load"}
@@ -112,23 +145,29 @@ class _Reader:
             case nodes.Test(name=name) if name not in _environment().tests:
                 yield name, f"there is no test {name!r}{did_you_mean(name, _environment().tests)}"
             case nodes.Name(name=name, ctx="load") if not self._is_known(node):
-                yield name, f"there is no name {name!r} in a template{did_you_mean(name, _KNOWN) or _EXPECTED}"
+                yield name, self._name_message(name)
             case nodes.Getattr(node=nodes.Name(name=owner)) | nodes.Getitem(node=nodes.Name(name=owner)):
                 yield from self._member(owner, node)
             case nodes.Getattr(node=inner) | nodes.Getitem(node=inner) if self._key_of(inner, "tasks") is not None:
                 field = self._key(node)
                 if isinstance(field, str) and field not in _RESULT_FIELDS and id(inner) not in self._called:
-                    yield field, f"a task's result has no {field!r}; expected output or data"
+                    yield field, f"a task's result has no {field!r}; expected one of {', '.join(_RESULT_FIELDS)}"
 
     def _is_known(self, node: nodes.Name) -> bool:
         name = node.name
         return (
-            name in _KNOWN
+            name in self._known
             or name in self._own
             or name in _BUILT_IN
             or name in _environment().globals
             or id(node) in self._split
         )
+
+    def _name_message(self, name: str) -> str:
+        if name in _ITEM:
+            return f"there is no {name!r} here; only the prompt and 'when' of a task with 'for_each' know it"
+        expected = f"; expected one of {', '.join(self._known)}, or a name the template sets"
+        return f"there is no name {name!r} in a template{did_you_mean(name, self._known) or expected}"
 
     def _member(self, owner: str, node: nodes.Getattr | nodes.Getitem) -> Iterator[tuple[str, str]]:
         key = self._key(node)

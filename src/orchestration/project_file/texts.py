@@ -1,4 +1,4 @@
-"""The long values of a task, prompt and output schema: fetched from their files where they have one, and checked.
+"""What a task says in other languages: templates, expressions and JSON Schemas, fetched where they have files, checked.
 
 Knows what a template may name and what a JSON Schema must be; nothing of the rest of a task.
 """
@@ -6,12 +6,12 @@ Knows what a template may name and what a JSON Schema must be; nothing of the re
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestration.project_file.answer_schema import find_fault
 from orchestration.project_file.files import NamedFileError, read_named
-from orchestration.project_file.templates import Scope, find_mistakes
+from orchestration.project_file.templates import Scope, find_in_expression, find_mistakes
 from orchestration.project_file.wording import shown
 from orchestration.task import AgentTask
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from orchestration.project_file.content import Content, Entry
     from orchestration.project_file.document import Problem
+    from orchestration.project_file.wording import Keys
 
 __all__ = ["TaskTexts", "read_texts"]
 
@@ -28,19 +29,27 @@ _TASK_FIELDS = tuple(field.name for field in fields(AgentTask))
 
 @dataclass(frozen=True, kw_only=True)
 class TaskTexts:
-    """What was fetched for one task, and what is wrong with it."""
+    """What was fetched for one task, and what is wrong with it. `check_schemas` are by the place of the check."""
 
     prompt: str | None
     output_schema: Mapping[str, Any] | None
+    check_schemas: Mapping[int, Mapping[str, Any]]
     problems: tuple[Problem, ...]
 
 
 def read_texts(content: Content, entry: Entry) -> TaskTexts:
-    """Return the task's prompt and output schema, from their files where the task names files."""
+    """Return the task's prompt and schemas, from their files where the task names files."""
     problems: list[Problem] = []
     prompt = _prompt(content, entry, problems)
-    schema = _schema(content, entry, problems)
-    return TaskTexts(prompt=prompt, output_schema=schema, problems=tuple(problems))
+    schema = _schema(content, entry.at("output_schema"), entry.fields.get("output_schema"), problems)
+    check_schemas = {
+        index: found
+        for index, check in enumerate(entry.fields.get("checks", ()))
+        if check is not None
+        and (found := _schema(content, entry.at("checks", index, "schema"), check.get("schema"), problems)) is not None
+    }
+    problems += _expression_problems(content, entry)
+    return TaskTexts(prompt=prompt, output_schema=schema, check_schemas=check_schemas, problems=tuple(problems))
 
 
 def _prompt(content: Content, entry: Entry, problems: list[Problem]) -> str | None:
@@ -67,6 +76,14 @@ def _template_problems(content: Content, entry: Entry, prompt: str) -> Iterator[
         yield content.document.in_text(entry.at("prompt"), finding.message, line=finding.line, find=finding.find)
 
 
+def _expression_problems(content: Content, entry: Entry) -> Iterator[Problem]:
+    scope = _scope(content, entry)
+    # What is evaluated to find the items knows none yet.
+    for name, known in (("when", scope), ("for_each", replace(scope, has_item=False))):
+        for finding in find_in_expression(entry.fields[name], known) if name in entry.fields else ():
+            yield content.document.in_text(entry.at(name), finding.message, line=finding.line, find=finding.find)
+
+
 def _scope(content: Content, entry: Entry) -> Scope:
     return Scope(
         task_id=entry.task_id,
@@ -74,14 +91,13 @@ def _scope(content: Content, entry: Entry) -> Scope:
         tasks=content.ids,
         variables=content.variables,
         task_fields=_TASK_FIELDS,
+        has_item="for_each" in entry.given,
     )
 
 
-def _schema(content: Content, entry: Entry, problems: list[Problem]) -> Mapping[str, Any] | None:
-    given = entry.fields.get("output_schema")
+def _schema(content: Content, keys: Keys, given: Any, problems: list[Problem]) -> Mapping[str, Any] | None:
     if given is None:
         return None
-    keys = entry.at("output_schema")
     try:
         schema = _read_schema(content, given) if isinstance(given, str) else given
     except NamedFileError as exc:
