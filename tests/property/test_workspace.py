@@ -113,6 +113,7 @@ def test_whatever_is_inside_a_scope_lies_in_its_fixed_folder(scope, path):
         (["./src/"], ["src"], True),
         (["a*c"], ["ab*"], True),
         (["**"], ["anything/at/all"], True),
+        (["."], ["anything"], True),
         ([], ["src"], False),
     ],
 )

@@ -84,7 +84,9 @@ async def unresolved_paths(git: Git, ours: str, theirs: str) -> tuple[str, ...]:
     if not found.paths:
         return ()
     marked = await asyncio.to_thread(_marked, git.folder, found.paths)
-    grep = await git("grep", "-z", "-l", "-I", "-e", "^<<<<<<< ", found.tree, "--", *found.paths, codes=(0, 1))
+    grep = await git(
+        "grep", "-G", "--no-color", "-z", "-l", "-I", "-e", "^<<<<<<< ", found.tree, "--", *found.paths, codes=(0, 1)
+    )
     had_markers = {name.split(":", 1)[1] for name in grep.names}
     stages = (entry.split("\t", 1) for entry in (await git("ls-files", "--unmerged", "-z")).names)
     unmerged = {path for _, path in stages}

@@ -27,11 +27,11 @@ _ERROR_MAX_BYTES = 20_000
 _GRACE_S = 1.0  # git takes its lock files along when it is asked to end
 
 _FLAGS: Final = (
-    *("--no-pager", "--literal-pathspecs"),
+    *("--no-pager", "--literal-pathspecs", "-c", "color.ui=never"),
     *("-c", "core.hooksPath=/dev/null", "-c", "core.quotePath=off", "-c", "core.fsmonitor=false"),
     *("-c", "core.editor=false", "-c", "commit.gpgSign=false", "-c", "i18n.commitEncoding=UTF-8"),
     *("-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "submodule.recurse=false"),
-    *("-c", "rerere.enabled=false", "-c", "merge.renormalize=false", "-c", "advice.detachedHead=false"),
+    *("-c", "rerere.enabled=false", "-c", "core.safecrlf=false", "-c", "advice.detachedHead=false"),
 )
 # Of the variables that tell git which repository to use, as set for instance inside a hook, none may reach it.
 _KEPT: Final = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 from functools import lru_cache
-from itertools import product
+from itertools import product, takewhile
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -63,12 +63,7 @@ def overlap(scopes_a: Iterable[str], scopes_b: Iterable[str]) -> bool:
 
 def fixed_folder(scope: str) -> str:
     """Return the part of a scope before its first wildcard, where a search for its files can start; may be empty."""
-    fixed = []
-    for part in _parts(scope):
-        if any(character in part for character in _WILD):
-            break
-        fixed.append(part)
-    return "/".join(fixed)
+    return "/".join(takewhile(lambda part: not any(character in part for character in _WILD), _parts(scope)))
 
 
 @lru_cache(maxsize=4096)

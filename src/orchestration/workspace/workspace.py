@@ -215,7 +215,16 @@ class Workspace:
         at = (await git("rev-parse", "HEAD")).line
         await asyncio.to_thread(note.at(Stage.BRINGING, at).write, self._place.note)
         merged = await git(
-            *("-c", "merge.conflictStyle=zdiff3", "merge", "--quiet", "--no-edit", "--no-stat", "--no-autostash"),
+            *(
+                "-c",
+                "merge.conflictStyle=zdiff3",
+                "merge",
+                "--ff",
+                "--quiet",
+                "--no-edit",
+                "--no-stat",
+                "--no-autostash",
+            ),
             *("--no-verify-signatures", "-m", f"Merge {self.target!r} into {self.branch!r}", theirs),
             env=await merging.identity(git),
             codes=(0, 1, 128),

@@ -378,3 +378,38 @@ async def test_a_merge_the_worker_makes_itself_is_committed_and_only_its_own_wor
     assert [file.path for file in await workspace.changes()] == ["a.txt"]
     assert await workspace.commit("Resolve") is not None
     assert isinstance(await workspace.merge("Merge it"), Merged)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("merge.ff", "only"),
+        ("core.autocrlf", "true"),
+        ("core.safecrlf", "true"),
+        ("grep.patternType", "fixed"),
+        ("diff.external", "false"),
+        ("diff.noprefix", "true"),
+        ("status.showUntrackedFiles", "no"),
+        ("color.ui", "always"),
+        ("branch.autoSetupMerge", "always"),
+        ("merge.conflictStyle", "diff3"),
+        ("commit.cleanup", "strip"),
+        ("core.commentChar", "M"),
+    ],
+)
+async def test_no_setting_of_the_user_changes_what_happens(repo, workspaces, work, name, value):
+    repo.git("config", name, value)
+    first = await work("first", {"a.txt": "one\nfirst\nthree\n", "b.txt": "b\n"})
+    second = await work("second", {"a.txt": "one\nsecond\nthree\n"})
+    assert isinstance(await first.merge("Merge first"), Merged)
+    conflict = await second.merge("Merge second")
+    assert conflict.paths == ("a.txt",)
+    assert "+second" in conflict.diff
+    assert await second.bring_conflict() == ("a.txt",)
+    repo.write("a.txt", "one\nboth\nthree\n", second.path)
+    assert await second.unresolved() == ()
+    await second.commit("Resolve")
+    assert isinstance(await second.merge("Merge second"), Merged)
+    assert repo.git("log", "-1", "--format=%s", "--no-color") == "Merge second"
+    assert repo.git("--no-optional-locks", "-c", "color.ui=never", "status", "--porcelain", "-uall") == ""
+    assert repo.read("a.txt").split() == ["one", "both", "three"]
