@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -60,12 +61,13 @@ async def run_process(
     Lines that the process says while it is being ended are handed over, too.
 
     The folder `raw` gets `stdout.log` and `stderr.log`, the first and the last 10 MB of each. After `idle_timeout_s`
-    without a byte on either the process is ended. `owner` is what `sweep` finds it by when we were killed.
+    without a byte on either the process is ended. `owner`, one line, is what `sweep` finds it by when we were killed.
 
     Cancelled, it ends all processes first: SIGTERM, a second's grace, SIGKILL.
 
     Raises:
         OSError, ValueError: if it cannot be started.
+        Exception: what `on_line` raises.
 
     """
     tree = ProcessTree(owner)
@@ -89,8 +91,9 @@ async def run_process(
     finally:
         await _finish(transport, output, tree)
     output.end_lines()
+    exit_code = transport.get_returncode()
     return ProcessEnd(
-        exit_code=cast("int", transport.get_returncode()),
+        exit_code=-signal.SIGKILL if exit_code is None else exit_code,  # None: stuck in the kernel, and told of
         stdout=bytes(output.stdout),
         stderr_tail=bytes(output.stderr_tail),
         is_overlong=output.is_overlong,
@@ -157,6 +160,8 @@ async def _let_go(transport: asyncio.SubprocessTransport, output: Output, tree: 
             pids = ", ".join(str(each.pid) for each in survivors)
             _log.warning("processes %s survived SIGKILL; look at `ps -p %s`", pids, pids.replace(" ", ""))
         await output.flush()
+        # Else closing takes the exit code from under the nose of the loop, which reports 255 then.
+        await asyncio.wait([output.exited], timeout=_DRAIN_S)
     transport.close()
     await asyncio.wait([output.released], timeout=_DRAIN_S)
     await output.aclose()

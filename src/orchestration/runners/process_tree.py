@@ -51,9 +51,15 @@ class ProcessTree:
 
     The mark is a variable of the environment, which children inherit: it finds those that left the session (forked
     twice, `setsid`). One that did so, outlived its parent and has cleared its environment is not found.
+
+    Raises:
+        ValueError: if the owner has more than one line.
+
     """
 
     def __init__(self, owner: str) -> None:
+        if "\n" in owner:
+            raise ValueError(f"cannot mark processes with owner {owner!r}; expected a name of one line")
         inherited = os.environ.get(MARK_VARIABLE)
         self._mark = f"{owner}#{secrets.token_hex(8)}"
         self.mark = f"{inherited}\n{self._mark}" if inherited else self._mark

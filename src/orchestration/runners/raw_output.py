@@ -21,6 +21,7 @@ RAW_TAIL_BYTES = 10_000_000
 
 _PENDING_MAX_BYTES = 1_000_000
 _COPY_BYTES = 1_000_000
+_CLOSE_S = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ class RawLog:
         self._pending_bytes = 0
         self._writing: asyncio.Future[None] | None = None
         self._is_broken = False
+        self._is_closing = False
+        self._is_closed = False
         self.is_paused = False
 
     def write(self, data: bytes) -> None:
@@ -50,22 +53,31 @@ class RawLog:
         self._pending.append(data)
         self._pending_bytes += len(data)
         if self._writing is None:
-            self._write_pending()
+            self._go_on()
         elif self._pending_bytes >= _PENDING_MAX_BYTES and not self.is_paused:
             self.is_paused = True
             self._pause()
 
     async def aclose(self) -> None:
-        """Write what is left, and put beginning and end together. Not to be cancelled."""
-        while self._writing is not None:
-            await asyncio.wait([self._writing])
-        self._start(self._file.close)
-        while self._writing is not None:
-            await asyncio.wait([self._writing])
+        """Write what is left, and put beginning and end together. A disk that takes longer than 5 s is given up on."""
+        self._is_closing = True
+        if self._writing is None:
+            self._go_on()
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                while self._writing is not None:
+                    await asyncio.wait([self._writing])
+        except TimeoutError:
+            self._give_up("the disk does not answer")
 
-    def _write_pending(self) -> None:
-        batch, self._pending, self._pending_bytes = self._pending, [], 0
-        self._start(self._file.append, batch)
+    def _go_on(self) -> None:
+        """Write what has gathered; when there is nothing more to come, close the file."""
+        if self._pending:
+            batch, self._pending, self._pending_bytes = self._pending, [], 0
+            self._start(self._file.append, batch)
+        elif self._is_closing and not self._is_closed:
+            self._is_closed = True
+            self._start(self._file.close)
 
     def _start(self, call: Callable[..., None], *arguments: Sequence[bytes]) -> None:
         self._writing = asyncio.get_running_loop().run_in_executor(None, call, *arguments)
@@ -73,15 +85,18 @@ class RawLog:
 
     def _written(self, writing: asyncio.Future[None]) -> None:
         self._writing = None
-        if (error := writing.exception()) is not None and not self._is_broken:
-            self._is_broken = True
-            self._pending.clear()
-            _log.warning("cannot keep what the process says in %s: %s; it goes on without", self._path, error)
-        if self._pending:
-            self._write_pending()
+        if (error := writing.exception()) is not None:
+            self._give_up(error)
+        self._go_on()
         if self.is_paused:
             self.is_paused = False
             self._resume()
+
+    def _give_up(self, why: object) -> None:
+        if not self._is_broken:
+            self._is_broken = True
+            _log.warning("cannot keep what the process says in %s: %s; it goes on without", self._path, why)
+        self._pending.clear()
 
 
 class BoundedFile:
@@ -100,26 +115,30 @@ class BoundedFile:
 
     def append(self, chunks: Sequence[bytes]) -> None:
         """Add the chunks."""
-        if self._head is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._head = self._path.open("wb")
+        head = self._head or self._open_head()
         for chunk in chunks:
             room = max(0, RAW_HEAD_BYTES - self._size_bytes)
             if room:
-                self._head.write(chunk[:room])
+                head.write(chunk[:room])
             if len(chunk) > room:
                 self._append_to_tail(memoryview(chunk)[room:], max(0, self._size_bytes - RAW_HEAD_BYTES))
             self._size_bytes += len(chunk)
-        self._head.flush()
+        head.flush()
 
     def close(self) -> None:
         """Put the end behind the beginning. A process that said nothing leaves an empty file."""
         with ExitStack() as stack:
             stack.callback(self._tail_path.unlink, missing_ok=True)
-            self.append(())
             for file in filter(None, (self._head, self._tail)):
                 stack.enter_context(file)
+            if self._head is None:
+                stack.enter_context(self._open_head())
             self._join()
+
+    def _open_head(self) -> IO[bytes]:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._head = self._path.open("wb")
+        return self._head
 
     def _append_to_tail(self, data: memoryview, position: int) -> None:
         if self._tail is None:

@@ -289,6 +289,22 @@ async def test_a_process_that_survives_everything_is_told_and_not_waited_for(sta
     assert members(session) == []  # letting go of it kills it once more
 
 
+async def test_one_that_survives_its_idle_timeout_counts_as_killed(monkeypatch):
+    monkeypatch.setattr(process_tree, "_signal", lambda *_: None)  # as if it were stuck in the kernel
+    for module, name in ((process_tree, "_GRACE_S"), (process_tree, "_KILL_S"), (process_output, "_FLUSH_S")):
+        monkeypatch.setattr(module, name, 0.01)
+    monkeypatch.setattr(BaseSubprocessTransport, "get_returncode", lambda _: None)
+
+    end = await run(HANG, idle_timeout_s=0.01)
+
+    assert (end.is_idle, end.exit_code) == (True, -signal.SIGKILL)
+
+
+async def test_an_owner_of_two_lines_is_refused():
+    with pytest.raises(ValueError, match="one line"):
+        await run("pass", owner="one\ntwo")
+
+
 @pytest.mark.parametrize("command", [["no-such-program"], [Path("/")]])
 async def test_what_cannot_be_started_raises_what_the_system_says(command):
     with pytest.raises((FileNotFoundError, PermissionError)):

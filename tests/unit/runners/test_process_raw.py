@@ -1,5 +1,8 @@
 """The files that keep the beginning and the end of what a process says."""
 
+import asyncio
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,3 +73,16 @@ async def test_a_log_is_whole_when_it_is_closed(tmp_path):
     await log.aclose()
 
     assert (tmp_path / "log").read_bytes() == b"onetwothree"
+
+
+async def test_a_disk_that_does_not_answer_is_given_up_on(tmp_path, monkeypatch, caplog):
+    path = tmp_path / "log"
+    os.mkfifo(path)  # opening it waits for somebody who reads
+    monkeypatch.setattr(raw_output, "_CLOSE_S", 0.01)
+    log = RawLog(path, pause=pytest.fail, resume=pytest.fail)
+    log.write(b"one")
+
+    await log.aclose()
+
+    assert f"cannot keep what the process says in {path}: the disk does not answer" in caplog.text
+    assert await asyncio.to_thread(path.read_bytes) == b"one"
