@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from orchestration.views import wording
+from orchestration.views.advice import asked, person_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +22,6 @@ __all__ = [
     "asked_document",
     "asked_lines",
     "input_files",
-    "need_of",
     "one_lines",
     "steps",
     "task_asked_document",
@@ -29,49 +29,10 @@ __all__ = [
 
 _FREES_SHOWN = 5
 
-_NEEDS = {
-    "answer": "your answer",
-    "approval": "your approval of its draft",
-    "effect": "your word on whether it happened",
-    "conflict": "a merge conflict to be resolved",
-    "workspace": "the project's folder to be put in order",
-}
-# What each word means, beside the command that says it.
-_STEPS: dict[str, tuple[tuple[tuple[str, ...], str], ...]] = {
-    "answer": ((("answer", "{}"), ""),),
-    "approval": (
-        (("approve", "{}"), "take the draft as it is"),
-        (("reject", "{}", "what to change"), "have another draft made"),
-        (("answer", "{}"), "edit the draft"),
-    ),
-    "effect": (
-        (("approve", "{}"), "it happened: the task is done"),
-        (("answer", "{}", "what came of it"), "it happened, and this is the task's output"),
-        (("reset", "{}"), "it did not happen: the next attempt does it"),
-    ),
-    "conflict": (
-        (("approve", "{}"), "you resolved it: merge again"),
-        (("reject", "{}", "what to do differently"), "drop the work and have it done again"),
-    ),
-    "workspace": (
-        (("approve", "{}"), "the folder is in order: take the work in"),
-        (("reject", "{}", "what to do differently"), "drop the work and have it done again"),
-    ),
-}
 
-
-def need_of(known: TaskState) -> str:
-    """Say what a waiting task needs."""
-    return _NEEDS.get(_kind(known), "your decision")
-
-
-def steps(known: TaskState, command: Command, *, with_meaning: bool = True) -> list[str]:
-    """Return the commands that give a waiting task what it waits for, each with what it means."""
-    lines = []
-    for words, meaning in _STEPS.get(_kind(known), ()):
-        typed = command(*(word.replace("{}", known.task.task_id) for word in words))
-        lines.append(f"{typed}  ({meaning})" if meaning and with_meaning else typed)
-    return lines
+def steps(known: TaskState, command: Command) -> list[str]:
+    """Return the commands that give a waiting task what it waits for, and what each of them means."""
+    return person_steps(known, command)[1:]  # the first shows it, which here the inbox does
 
 
 def asked_lines(waiting: Sequence[Asked], command: Command) -> list[Text]:
@@ -137,16 +98,12 @@ def input_files(state: RunState, known: TaskState) -> list[str]:
     return list(paths)
 
 
-def _kind(known: TaskState) -> str:
-    return known.cause if known.need == "review" else known.need
-
-
 def _lines(each: Asked, command: Command, *, chars: int = 300) -> list[Text]:
     known = each.known
     task = known.task
     title = "" if task.title == task.task_id else f"  {wording.one_line(task.title)}"
-    lines = [Text.assemble((task.task_id, "bold"), title, "  ", (f"needs {need_of(known)}", "bold yellow"))]
-    lines.append(Text(f"  waits for {ago(each.waited_s)}, since {each.asked_at.astimezone():%Y-%m-%d %H:%M}"))
+    lines = [Text.assemble((task.task_id, "bold"), title, "  ", (f"needs {asked(known)}", "bold yellow"))]
+    lines.append(Text(f"  for {ago(each.waited_s)}, since {each.asked_at.astimezone():%Y-%m-%d %H:%M}"))
     if known.need == "review":
         lines.append(Text(f"  {wording.one_line(known.last_error, chars)}"))
     if each.deadline is not None:
@@ -210,5 +167,5 @@ def _document(each: Asked, command: Command) -> dict[str, Any]:
         "default": None if wait is None else wait.default,
         "blocks": each.blocks,
         "frees": list(each.frees),
-        "commands": steps(known, command, with_meaning=False),
+        "commands": steps(known, command),
     }
