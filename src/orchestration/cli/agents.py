@@ -1,7 +1,8 @@
-"""What each agent of a project still needs before it can work, without calling or importing any of it."""
+"""What each agent of a project still needs before it can work, without giving it work or importing any of it."""
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from dataclasses import asdict, dataclass
 from importlib.machinery import PathFinder
@@ -13,8 +14,10 @@ import click
 
 from llm_abstractions.factory import LlmFactory
 from orchestration.agent_registry import LLM_TYPES, AgentConfig, AgentType
+from orchestration.cli.compose import run_async
 from orchestration.cli.output import print_json, print_lines
 from orchestration.cli.place import Place, json_option, load, project_options
+from orchestration.runners.cli_probe import CliProbe, probe
 from orchestration.runners.script import STANDIN_SCRIPTS
 from orchestration.views.table import Cell, columns
 
@@ -26,7 +29,11 @@ __all__ = ["AgentReport", "agents", "inspect_agent"]
 
 @dataclass(frozen=True, kw_only=True)
 class AgentReport:
-    """One agent: what it is, whether it can work here, and if not, what to do about it (`fix`)."""
+    """One agent: what it is, whether it can work here, and if not, what to do about it (`fix`).
+
+    `tool`, `version`, `is_signed_in` (None: it cannot be told without asking the provider) and `permissions` are those
+    of programs.
+    """
 
     name: str
     type: str
@@ -36,6 +43,11 @@ class AgentReport:
     is_ready: bool = True
     note: str = ""
     fix: str = ""
+    tool: str | None = None
+    program: str | None = None
+    version: str | None = None
+    is_signed_in: bool | None = None
+    permissions: str | None = None
 
 
 @click.command
@@ -44,11 +56,12 @@ class AgentReport:
 def agents(place: Place, *, as_json: bool) -> None:
     """List the agents and what each still needs.
 
-    Which SDK, key, model, script or module is missing and how to get it. Nobody is called; a key's value is never
-    shown.
+    Which SDK, key, model, script, program or module is missing and how to get it; of coding agents also the version,
+    whether they are signed in, and what they may do. Nobody is given work; a key's value is never shown.
     """
     project = load(place)
-    reports = [inspect_agent(agent, project) for agent in project.agents]
+    found = run_async(_probe(project))
+    reports = [inspect_agent(agent, project, found.get(agent.name)) for agent in project.agents]
     if as_json:
         print_json({"agents": [asdict(report) for report in reports]})
         return
@@ -58,13 +71,23 @@ def agents(place: Place, *, as_json: bool) -> None:
     print_lines(columns([_cells(report) for report in reports]))
 
 
-def inspect_agent(agent: AgentConfig, project: ProjectFile) -> AgentReport:
-    """Say whether an agent can work on this machine."""
+async def _probe(project: ProjectFile) -> dict[str, CliProbe]:
+    """Look at all programs at once: some take seconds to say their version."""
+    agents = [agent for agent in project.agents if agent.agent_type is AgentType.CLI]
+    async with asyncio.TaskGroup() as group:
+        probes = {agent.name: group.create_task(probe(agent, project.root)) for agent in agents}
+    return {name: task.result() for name, task in probes.items()}
+
+
+def inspect_agent(agent: AgentConfig, project: ProjectFile, found: CliProbe | None = None) -> AgentReport:
+    """Say whether an agent can work on this machine. `found`: what is known of it, where it is a program."""
     common: dict[str, Any] = {"name": agent.name, "type": agent.agent_type.value, "is_enabled": agent.enabled}
     if agent.agent_type in LLM_TYPES:
         return _inspect_model(agent, project, common)
     if agent.agent_type is AgentType.HUMAN:
         return AgentReport(**common, note="a person: orchestrate answer")
+    if found is not None:
+        return _inspect_program(agent, found, common)
     fix = _missing_function(agent, project.root) if agent.function else _missing_program(agent, project.root)
     return AgentReport(**common, note=agent.function or " ".join(agent.command), is_ready=not fix, fix=fix)
 
@@ -88,6 +111,26 @@ def _inspect_model(agent: AgentConfig, project: ProjectFile, common: dict[str, A
     )
 
 
+def _inspect_program(agent: AgentConfig, found: CliProbe, common: dict[str, Any]) -> AgentReport:
+    tool = None if agent.tool is None else agent.tool.value
+    notes = [found.path or found.program]
+    if tool is not None:
+        signed_in = {True: f"signed in by {found.sign_in}", None: f"signed in or not: {found.sign_in}", False: ""}
+        notes = [agent.permissions, signed_in[found.is_signed_in] if found.path else ""]
+    return AgentReport(
+        **common,
+        model=agent.model or "",
+        is_ready=not found.fix,
+        note=", ".join(note for note in notes if note),
+        fix=found.fix,
+        tool=tool,
+        program=found.path or found.program,
+        version=found.version or None,
+        is_signed_in=found.is_signed_in,
+        permissions=None if tool is None else agent.permissions,
+    )
+
+
 def _missing_function(agent: AgentConfig, root: Path) -> str:
     """Look for the module without importing it: that would run the project's code."""
     top = (agent.function or "").partition(":")[0].partition(".")[0]
@@ -97,7 +140,7 @@ def _missing_function(agent: AgentConfig, root: Path) -> str:
 
 
 def _missing_program(agent: AgentConfig, root: Path) -> str:
-    program = agent.command[0]
+    program = agent.command[0] if agent.command else str(agent.tool)
     if "/" in program:
         found = shutil.which(root / program)
         return "" if found else f"add the program {str(root / program)!r} and make it executable (chmod +x)"
@@ -115,7 +158,14 @@ def _cells(report: AgentReport) -> list[Cell]:
         (report.name, "bold"),
         (report.type, ""),
         (report.model, ""),
-        (report.sdk, "dim"),
+        (report.sdk or _tool(report), "dim"),
         (state, style),
         (report.fix or report.note, ""),
     ]
+
+
+def _tool(report: AgentReport) -> str:
+    """Name the coding agent and its version; nothing for other agents."""
+    if report.tool is None:
+        return ""
+    return f"{report.tool} {report.version or ('' if report.is_ready else '(not found)')}".rstrip()

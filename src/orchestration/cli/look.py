@@ -12,7 +12,7 @@ from orchestration.cli.output import is_ascii_only, print_json, print_lines, tel
 from orchestration.cli.place import Place, json_option, project_options
 from orchestration.cli.snapshot import read_snapshot
 from orchestration.journal import now
-from orchestration.task import TaskStatus
+from orchestration.task import SATISFIED
 from orchestration.views import diagrams, table, wording
 from orchestration.views.advice import budget_steps
 from orchestration.views.budgets import budget_rows, model_rows, project_line
@@ -60,15 +60,16 @@ def status(place: Place, *, show_all: bool, as_json: bool) -> None:
 def show(place: Place, *, task: str, as_json: bool) -> None:
     """Show everything about one task.
 
-    Its definition, its attempts, what they cost, what it was given, what it answered and, where it failed, why and
-    what to do next.
+    Its definition, its attempts, what they cost, what it was given, what its checks saw, what it answered and changed,
+    how to go on with a coding agent's session by hand and, where it failed, why and what to do next.
     """
     snapshot = read_snapshot(place)
     snapshot.state.find(task)
     if as_json:
         print_json(task_document(snapshot.state, snapshot.facts, task))
     else:
-        print_lines(task_lines(snapshot.state, snapshot.facts, task, command=place.command))
+        tools = {agent.name: agent.tool for agent in snapshot.home.agents if agent.tool is not None}
+        print_lines(task_lines(snapshot.state, snapshot.facts, task, command=place.command, tools=tools))
 
 
 @click.command
@@ -85,7 +86,8 @@ def show(place: Place, *, task: str, as_json: bool) -> None:
 def graph(place: Place, *, form: str, as_json: bool) -> None:
     """Draw who depends on whom.
 
-    The tree shows each task once, under its deepest dependency; what else it depends on stands beside it.
+    The tree shows each task once, under its deepest dependency; what else it depends on stands beside it. Tasks that
+    came up in a run stand under the one they come from.
     """
     snapshot = read_snapshot(place)
     for note in snapshot.notes:
@@ -140,7 +142,7 @@ def _run_sentence(place: Place, snapshot: Snapshot) -> str:
     state = snapshot.state
     if snapshot.pid is not None:
         return f"It is running now, in process {snapshot.pid}."
-    open_tasks = any(known.status is not TaskStatus.COMPLETED for known in state.unordered())
+    open_tasks = any(known.status not in SATISFIED for known in state.unordered())
     if not state.run_id:
         return f"It has not run yet. Start with: {place.command('run')}"
     when = f"{state.run_ended_at or state.run_started_at:%Y-%m-%d %H:%M} UTC"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from orchestration.agent_registry import AgentConfig
     from orchestration.cli.place import Place
     from orchestration.events import Event
     from orchestration.project_file import ProjectFile
@@ -40,6 +41,11 @@ class Home:
     def budgets(self) -> Budgets:
         """The budgets of the file; none while it has mistakes."""
         return Budgets() if self.project is None else self.project.budgets
+
+    @property
+    def agents(self) -> Sequence[AgentConfig]:
+        """The agents of the file; none while it has mistakes."""
+        return () if self.project is None else self.project.agents
 
     @property
     def state_path(self) -> Path:
@@ -114,7 +120,8 @@ def read_snapshot(place: Place) -> Snapshot:
 
 def _removed(place: Place, project: ProjectFile, state: RunState) -> list[str]:
     wanted = {task.task_id for task in project.tasks}
-    gone = [known.task.task_id for known in state.ordered() if known.task.task_id not in wanted]
+    # What a run has added goes with the task it comes from.
+    gone = [name for known in state.ordered() if (name := known.task.task_id) not in wanted and not known.origin]
     if not gone:
         return []
     shown = ", ".join(gone[:5]) + (f" and {len(gone) - 5} more" if len(gone) > 5 else "")  # noqa: PLR2004 -- a line's worth

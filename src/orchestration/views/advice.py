@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from orchestration.run_state import TaskState
     from orchestration.task import ExecutionResult
 
-__all__ = ["asked", "budget_steps", "by_hand", "next_step", "person_steps", "question", "waited"]
+__all__ = ["asked", "budget_steps", "by_hand", "doubt", "next_step", "person_steps", "question", "waited"]
 
 _LONG_S = 60.0
 _NEXT = {
@@ -66,7 +66,7 @@ def budget_steps(budgets: Budgets, problems: Sequence[str], command: Callable[..
 
 
 def asked(known: TaskState) -> str:
-    """Say what a person is asked for, their answer or their approval; or why they have to look how things stand."""
+    """Say what a person is asked for: their answer, their approval, or their decision on what is in doubt."""
     return question(known.need, known.cause, known.result)
 
 
@@ -77,9 +77,14 @@ def question(need: str, cause: str, result: ExecutionResult | None) -> str:
             wanted = result.metadata.get("asks") if result else None
             return f"your approval: {wording.one_line(str(wanted))}" if wanted else "your approval of its draft"
         case "review":
-            return _IN_DOUBT.get(cause, "unclear how things stand")
+            return f"your decision: {doubt(cause)}"
         case _:
             return "your answer"
+
+
+def doubt(cause: str) -> str:
+    """Say in a few words why a task needs a review."""
+    return _IN_DOUBT.get(cause, "unclear how things stand")
 
 
 def waited(known: TaskState, now: datetime) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchestration.task import SATISFIED, TaskStatus
 from orchestration.views import wording
-from orchestration.views.advice import asked, waited
+from orchestration.views.advice import asked, doubt, waited
 from orchestration.views.checks import check_progress
 from orchestration.views.family import item_label, progress
 
@@ -94,7 +94,7 @@ def _waiting_note(_state: RunState, known: TaskState, now: datetime) -> str:
 
 
 def _review_note(_state: RunState, known: TaskState, now: datetime) -> str:
-    return f"{asked(known)}{waited(known, now)}: {wording.one_line(known.last_error)}"
+    return f"{doubt(known.cause)}{waited(known, now)}: {wording.one_line(known.last_error)}"
 
 
 def _failed_note(_state: RunState, known: TaskState, _now: datetime) -> str:

@@ -11,7 +11,7 @@ from orchestration.budget import Budgets
 from orchestration.journal import now
 from orchestration.task import SATISFIED, TaskStatus
 from orchestration.views import table, wording
-from orchestration.views.advice import asked, budget_steps, next_step, person_steps, waited
+from orchestration.views.advice import asked, budget_steps, doubt, next_step, person_steps, waited
 from orchestration.views.budgets import project_line
 from orchestration.views.live import ROWS_MAX
 from orchestration.views.model import ProjectView, view
@@ -100,7 +100,7 @@ def _waiting(known: TaskState, command: Command) -> list[Text]:
     what, why = "waits for you", f"needs {asked(known)}{waited(known, now())}"
     if known.status is TaskStatus.NEEDS_REVIEW:
         reason = wording.one_line(known.last_error, 300)
-        what, why = "needs review", f"{asked(known)}{waited(known, now())}: {reason}"
+        what, why = "needs review", f"{doubt(known.cause)}{waited(known, now())}: {reason}"
     head = Text.assemble((f"{what}: {known.task.task_id}", "bold yellow"), f"  {why}")
     return [head, *(Text(f"  {step}") for step in person_steps(known, command))]
 
