@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from orchestration.workspace.errors import WorkspaceError
 from orchestration.workspace.place import write_durably
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from orchestration.workspace.git import Git
@@ -83,14 +84,19 @@ def _read(intent_file: Path) -> _Intent | None:
 
 
 async def _bring(git: Git, old: str, new: str) -> None:
-    """Bring the index and the files that differ between the two from `old`, or half-way, to `new`."""
+    """Bring the files that differ between the two from `old`, or half-way, to `new`, and then the index.
+
+    The index comes last here, too: killed or failed before, all of it is done again.
+    """
     paths = await _paths(git, old, new)
     ours = await _untouched(git, paths, old, new)
+    async with _index_of(git, new) as env:
+        kept = set((await git("ls-files", "-z", "--cached", env=env)).names)
+        await asyncio.to_thread(_remove, git.folder, [path for path in ours if path not in kept])
+        wanted = b"".join(os.fsencode(path) + b"\0" for path in ours if path in kept)
+        await git("checkout-index", "-f", "-z", "--stdin", stdin=wanted, env=env)
     await git("read-tree", "-m", "-i", old, new)
-    kept = set((await git("ls-files", "-z", "--cached")).names)
-    await asyncio.to_thread(_remove, git.folder, [path for path in ours if path not in kept])
-    wanted = b"".join(os.fsencode(path) + b"\0" for path in ours if path in kept)
-    await git("checkout-index", "-f", "-u", "-z", "--stdin", stdin=wanted)
+    await git("update-index", "-q", "--refresh", codes=(0, 1))
 
 
 async def _paths(git: Git, old: str, new: str) -> list[str]:
@@ -112,17 +118,25 @@ async def _untouched(git: Git, paths: list[str], old: str, new: str) -> list[str
 
 async def _differing(git: Git, commit: str) -> set[str]:
     """Return the tracked or untracked paths whose file is not that of the commit, filters and all."""
-    index = git.folder / ".git" / "orchestrate-index"
-    env = {"GIT_INDEX_FILE": str(index)}
-    await asyncio.to_thread(index.with_name(f"{index.name}.lock").unlink, missing_ok=True)  # of a killed one of ours
-    try:
-        await git("read-tree", commit, env=env)
+    async with _index_of(git, commit) as env:
         await git("update-index", "-q", "--refresh", env=env, codes=(0, 1))
         changed = (await git("diff-files", "-z", "--name-only", "--ignore-submodules", env=env)).names
         others = (await git("ls-files", "-z", "--others", "--exclude=/.orchestration", env=env)).names
+    return {*changed, *others}
+
+
+@asynccontextmanager
+async def _index_of(git: Git, commit: str) -> AsyncIterator[dict[str, str]]:
+    """Yield the variables by which git uses a temporary index, which holds the commit, in place of the user's."""
+    index = git.folder / ".git" / "orchestrate-index"
+    env = {"GIT_INDEX_FILE": str(index)}
+    for left in (index, index.with_name(f"{index.name}.lock")):  # of a killed one of ours
+        await asyncio.to_thread(left.unlink, missing_ok=True)
+    try:
+        await git("read-tree", commit, env=env)
+        yield env
     finally:
         await asyncio.to_thread(index.unlink, missing_ok=True)
-    return {*changed, *others}
 
 
 async def _is_begun(git: Git, path: str, commit: str) -> bool:

@@ -315,3 +315,19 @@ async def test_a_merge_that_removes_files_is_finished_beside_files_of_others(rep
     repo.write("old/other.txt", "mine\n")
     await workspaces.recover()
     assert repo.status() == "?? old/other.txt"
+
+
+async def test_a_recovery_that_fails_or_is_killed_itself_is_done_again(repo, workspaces):
+    workspace = await many_changes(repo, workspaces)
+    old, new, intent = half_merged(repo, workspace)
+    repo.git("update-ref", "refs/heads/main", new, old)
+    repo.write(".git/info/attributes", "begun.bin filter=broken\n")
+    for name, value in (("smudge", "false"), ("clean", "cat"), ("required", "true")):
+        repo.git("config", f"filter.broken.{name}", value)
+    with pytest.raises(WorkspaceError, match=r"begun\.bin"):
+        await workspaces.recover()
+    assert intent.exists()
+    repo.git("config", "filter.broken.smudge", "cat")
+    await workspaces.recover()
+    assert (repo.status(), intent.exists()) == ("", False)
+    assert repo.read("begun.bin") == "new" * 1000
