@@ -10,7 +10,8 @@ from jsonschema import Draft202012Validator
 
 from orchestration.agent_registry import AgentConfig, AgentType, Tool
 from orchestration.errors import ProjectFileError
-from orchestration.project_file import Notify, json_schema, load_project
+from orchestration.notice import Notice
+from orchestration.project_file import json_schema, load_project
 from orchestration.project_file.workers import scope_fault
 from orchestration.task_options import AddsTasks, Check, Wait
 from orchestration.workspace.scopes import check_scope
@@ -154,20 +155,16 @@ def test_a_mode_of_the_project_lets_its_tasks_wait(load):
 @pytest.mark.parametrize(
     ("written", "notify"),
     [
-        ("{command: [./tell.sh, x]}", Notify(command=("./tell.sh", "x"))),
+        ("{command: [./tell.sh, x]}", Notice(command=("./tell.sh", "x"))),
         (
             "{webhook: 'https://x.example/y', include_prompt: true}",
-            Notify(webhook="https://x.example/y", include_prompt=True),
+            Notice(webhook="https://x.example/y", include_prompt=True),
         ),
-        ("{webhook_env: HOOK, command: [a]}", Notify(command=("a",), webhook_env="HOOK")),
+        ("{webhook_env: HOOK, command: [a]}", Notice(command=("a",), webhook_env="HOOK")),
     ],
 )
 def test_how_people_are_told_is_read(load, written, notify):
     assert load(f"{HEAD}  a: {{}}\nnotify: {written}\n").notify == notify
-
-
-def test_the_address_of_a_webhook_is_not_shown():
-    assert "secret" not in repr(Notify(webhook="https://chat.example/secret"))
 
 
 def test_programs_are_read(load):
@@ -337,7 +334,7 @@ CHECKS = [
     ),
     (
         "{person: true, timeout_s: 9}",
-        "{0}:31: tasks.a.checks[0].timeout_s: 'timeout_s' means nothing without 'command' or 'judge'; remove it",
+        "{0}:31: tasks.a.checks[0].timeout_s: 'timeout_s' means nothing without 'command' or 'matches' or 'judge'",
     ),
     (
         "{person: false}",
@@ -502,6 +499,10 @@ NOTICES = [
     ("{webhok: x}", ":10: notify.webhok: this key is not known; did you mean 'webhook'?"),
     ("{command: ./x}", ":19: notify.command: './x' is not a list; expected a list of texts, such as [./tell.sh, "),
     ("{webhook: 'ftp://s3cret'}", ":19: notify.webhook: the value (not shown, it may be secret) has the wrong form"),
+    (
+        "{webhook: 'https://:80/s3cret'}",
+        ":19: notify.webhook: the value (not shown, it may be secret) is no address of http or https, such as https:",
+    ),
     ("{webhook_env: 'https://s3cret'}", ":23: notify.webhook_env: the value (not shown, it may be secret) has the w"),
     (
         "{webhook: 'https://s3cret', webhook_env: A}",

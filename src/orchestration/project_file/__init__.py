@@ -4,13 +4,12 @@ Importing it is light: YAML, JSON Schema and Jinja2 are loaded by the first file
 """
 
 from orchestration.project_file.loader import load_project
-from orchestration.project_file.records import LaneCeilings, Notify, ProjectFile, Variable, resolve_variables
+from orchestration.project_file.records import LaneCeilings, ProjectFile, Variable, resolve_variables
 from orchestration.project_file.reference import reference_page
 from orchestration.project_file.schema import json_schema
 
 __all__ = [
     "LaneCeilings",
-    "Notify",
     "ProjectFile",
     "Variable",
     "json_schema",

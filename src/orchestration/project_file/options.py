@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchestration.project_file.records import Notify
+from orchestration.notice import Notice
 from orchestration.task_options import AddsTasks, Check, Wait
 
 if TYPE_CHECKING:
@@ -40,6 +40,6 @@ def read_wait(value: Mapping[str, Any] | None) -> Wait | None:
     return None if value is None else Wait(**value)
 
 
-def read_notify(value: Mapping[str, Any] | None) -> Notify | None:
+def read_notify(value: Mapping[str, Any] | None) -> Notice | None:
     """Return how people are told; None where they are not."""
-    return None if value is None else Notify(**dict(value) | {"command": tuple(value.get("command", ()))})
+    return None if value is None else Notice(**value)

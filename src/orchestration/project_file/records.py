@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestration.agent_registry import AgentConfig
+    from orchestration.notice import Notice
     from orchestration.task import AgentTask
 
-__all__ = ["LaneCeilings", "Notify", "ProjectFile", "Variable", "resolve_variables"]
+__all__ = ["LaneCeilings", "ProjectFile", "Variable", "resolve_variables"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,19 +47,6 @@ class LaneCeilings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Notify:
-    """How people are told that a task waits for them: by a `command`, by a POST to a webhook, or both.
-
-    The webhook's address is `webhook`, or what the environment variable `webhook_env` holds.
-    """
-
-    command: tuple[str, ...] = ()
-    webhook: str = field(default="", repr=False)  # whoever knows it can write to it
-    webhook_env: str = ""
-    include_prompt: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class ProjectFile:
     """A project file that has been checked: everything it names exists and fits together.
 
@@ -82,7 +70,7 @@ class ProjectFile:
     budgets: Budgets = field(default_factory=Budgets)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     sandbox: str | None = None
-    notify: Notify | None = None
+    notify: Notice | None = None
 
 
 def resolve_variables(project: ProjectFile, given: Mapping[str, str]) -> dict[str, str]:

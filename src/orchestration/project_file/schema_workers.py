@@ -238,7 +238,7 @@ def check() -> Schema:
         "allOf": [
             _needs("threshold", ["judge"]),
             _needs("criteria", ["judge", "person"]),
-            _needs("timeout_s", ["command", "judge"]),
+            _needs("timeout_s", ["command", "matches", "judge"]),
             {
                 "if": {"properties": {"person": {"type": "string"}}, "required": ["person"]},
                 "then": {"properties": {"criteria": never("and a text under 'person' say the same; keep one")}},
@@ -296,7 +296,9 @@ def _check_options() -> Schema:
             "errorMessage": "expected a number from 0 to 1, such as 0.8",
             "examples": [0.8],
         },
-        "timeout_s": seconds("Seconds the command or the judge may take. Default: 600 for a command."),
+        "timeout_s": seconds(
+            "Seconds the command, the search or the judge may take. Default: 600 for a command, 10 for a search."
+        ),
     }
 
 

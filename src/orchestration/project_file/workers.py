@@ -10,6 +10,8 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from orchestration.agent_registry import LLM_TYPES, AgentType
+from orchestration.errors import InvalidTaskError
+from orchestration.notice import check_address
 from orchestration.task import is_inner_path
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ def check_workers(content: Content) -> Iterator[Problem]:
     yield from _patterns(content)
     yield from _waits(content)
     yield from _taken_ids(content)
+    yield from _webhook(content)
 
 
 def errands(content: Content) -> Iterator[tuple[Keys, str]]:
@@ -193,6 +196,16 @@ def _taken_ids(content: Content) -> Iterator[Problem]:
         if origin is not None and "for_each" in origin.given and re.fullmatch(r"[1-9][0-9]*", number):
             message = f"{task_id!r} is what 'for_each' of {head!r} calls its item {number}; give the task another id"
             yield point(entry.id_keys, message)
+
+
+def _webhook(content: Content) -> Iterator[Problem]:
+    """An address that begins like one and is none; it may be a secret, and is not shown."""
+    address = content.top.get("notify", {}).get("webhook")
+    try:
+        if address is not None:
+            check_address(address, "the value (not shown, it may be secret)")
+    except InvalidTaskError as exc:
+        yield content.document.at_value(("notify", "webhook"), str(exc))
 
 
 def _checks(entry: Entry) -> Iterator[tuple[int, Mapping[str, Any]]]:
