@@ -121,7 +121,7 @@ async def sweep(owner: str) -> list[int]:
         return found
 
     deadline_s = asyncio.get_running_loop().time() + _EXEC_S
-    while _fledglings() and asyncio.get_running_loop().time() < deadline_s:  # noqa: ASYNC110 -- nothing tells of it
+    while _fledglings(owner) and asyncio.get_running_loop().time() < deadline_s:  # noqa: ASYNC110 -- nothing tells of it
         await asyncio.sleep(_POLL_S)
     survivors = await end_all(find)
     return sorted(ended.difference(each.pid for each in survivors))
@@ -183,7 +183,7 @@ def _owners(pid: int) -> Iterator[str]:
                 yield mark.rpartition(b"#")[0].decode(errors="surrogateescape")
 
 
-def _fledglings() -> list[Process]:
+def _fledglings(owner: str) -> list[Process]:
     """Return those that an orchestrator may have forked just before it died, and that are no program of their own yet.
 
     Such a process has the environment of the orchestrator, not the mark. It is an orphan, runs the interpreter that we
@@ -201,6 +201,7 @@ def _fledglings() -> list[Process]:
         and each.pid != me
         and _program(each.pid) == interpreter
         and (each.parent == 1 or _program(each.parent) != interpreter)
+        and owner not in _owners(each.pid)
     ]
 
 

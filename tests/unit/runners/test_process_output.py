@@ -92,6 +92,21 @@ async def test_a_process_that_ended_is_no_longer_waited_for():
     assert not output.is_idle
 
 
+async def test_one_who_refused_a_line_gets_no_other(heard):
+    def refuse(line, _):
+        heard.append(line)
+        raise LookupError(line)
+
+    output = Output(asyncio.get_running_loop(), on_line=refuse)
+    output.pipe_data_received(1, b"one\ntwo\n")
+    output.pipe_data_received(1, b"three\n")
+
+    assert output.ended.done()
+    with pytest.raises(LookupError, match="one"):
+        output.end_lines()
+    assert heard == [b"one"]
+
+
 @pytest.mark.looptime
 @pytest.mark.parametrize(("pieces", "is_over"), [(0, True), (10, False), (60, True)])
 async def test_what_was_said_before_the_end_is_waited_for_while_it_comes_but_not_for_ever(pieces, is_over):
