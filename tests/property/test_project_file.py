@@ -2,10 +2,13 @@
 
 import io
 import json
+from dataclasses import fields, is_dataclass
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from jinja2 import TemplateAssertionError, TemplateSyntaxError
+from jinja2.sandbox import SandboxedEnvironment
 from ruamel.yaml import YAML
 
 from orchestration.agent_registry import AgentConfig, AgentType
@@ -13,8 +16,9 @@ from orchestration.errors import ProjectFileError
 from orchestration.project_file import ProjectFile, json_schema, load_project, resolve_variables
 from orchestration.project_file.answer_schema import find_fault
 from orchestration.project_file.reference import EXAMPLE
-from orchestration.project_file.templates import Scope, find_mistakes
+from orchestration.project_file.templates import Scope, find_in_expression, find_mistakes
 from orchestration.task import AgentTask, TaskPriority
+from orchestration.task_options import AddsTasks, Check, Wait
 
 # The first example loads the parsers, which takes longer than any deadline.
 USUAL = settings(deadline=None)
@@ -49,7 +53,26 @@ def all_keys(schema):
 KEYS = sorted(all_keys(json_schema()))
 # Values that a project file might hold at any place, right or wrong.
 WORDS = st.sampled_from(
-    [*KEYS, "a", "b", "../x", "x:y", "api", "human", "python", "high", "{{ tasks.a.x }}", "{% if", "#/x"]
+    [
+        *KEYS,
+        "a",
+        "b",
+        "../x",
+        "x:y",
+        "api",
+        "human",
+        "python",
+        "high",
+        "cli",
+        "codex",
+        "full",
+        "once",
+        "worktree",
+        "(",
+        "{{ tasks.a.x }}",
+        "{% if",
+        "#/x",
+    ]
 )
 SOUP = st.recursive(
     st.none() | st.booleans() | st.integers(-2, 3) | st.floats() | WORDS | TEXTS,
@@ -210,6 +233,35 @@ def test_any_template_is_accepted_or_told(source):
         assert finding.message
 
 
+@MORE
+@given(st.lists(TEMPLATE_PIECES | st.sampled_from(["item", "a }} b", "\n{{", "=="]), max_size=20).map(" ".join))
+def test_any_expression_is_accepted_or_told(source):
+    scope = Scope(task_id="t", dependencies=["a"], tasks=["a", "b", "t"], variables=["x"], task_fields=["title"])
+    for finding in find_in_expression(source, scope):
+        assert 1 <= finding.line <= source.count("\n") + 1
+        assert finding.message
+
+
+@MORE
+@given(st.lists(TEMPLATE_PIECES, max_size=8).map(" ".join))
+def test_an_expression_is_read_as_it_will_be_when_it_is_evaluated(source):
+    """What is refused before a run could not have been compiled in it, and the other way round."""
+    scope = Scope(task_id="t", dependencies=["a", "b"], tasks=["t"], variables=None, task_fields=())
+    told = [finding.message for finding in find_in_expression(source, scope)]
+    is_refused = any("cannot be read" in message for message in told)
+    bare = source.strip()
+    if bare.startswith("{{") and bare.endswith("}}"):
+        bare = bare[2:-2]
+    try:
+        SandboxedEnvironment().compile_expression(bare)
+    except TemplateAssertionError:
+        return  # a filter or a test that is not there, which is told in other words
+    except TemplateSyntaxError:
+        assert is_refused
+    else:
+        assert not is_refused
+
+
 @USUAL
 @given(
     st.dictionaries(st.sampled_from(["type", "$ref", "$schema", "items", "properties", "pattern", "enum", "$id"]), SOUP)
@@ -256,11 +308,57 @@ def draw_agents(draw):
     return written, tuple(records)
 
 
+RULES = optional(
+    effects=st.sampled_from(["none", "idempotent"]),
+    workspace=st.sampled_from(["shared", "worktree", "none"]),
+    writes=st.lists(st.sampled_from(["src/**", "docs/*.md", "a"]), max_size=2).map(tuple),
+    when=st.sampled_from(["vars", "{{ task.title == 'x' }}"]),
+    adds_tasks=st.none() | st.builds(AddsTasks, max_tasks=COUNTS, max_depth=COUNTS, approval=st.just("always")),
+    checks=st.lists(
+        st.one_of(
+            st.builds(
+                Check,
+                command=st.lists(TEXTS.filter(bool), min_size=1, max_size=2).map(tuple),
+                name=TEXTS.filter(bool),
+                timeout_s=SECONDS,
+            ),
+            st.builds(Check, schema=st.just({"type": "object"})),
+            st.builds(Check, matches=st.sampled_from(["x", "(?m)^a$"])),
+            st.builds(Check, files=st.just(("out/x", "y"))),
+            st.builds(Check, changed=st.just(("src/**",))),
+            st.builds(Check, person=st.just(True), criteria=TEXTS.filter(bool)),
+        ),
+        max_size=3,
+    ).map(tuple),
+)
+WAITS = st.builds(Wait, deadline_s=SECONDS, remind_every_s=st.none() | SECONDS, default=st.none() | TEXTS)
+
+
+def as_written(value):
+    """Return a record as a project file says it: without what has its default."""
+    if isinstance(value, tuple):
+        return [as_written(one) for one in value]
+    if not is_dataclass(value):
+        return value
+    given = {field.name: getattr(value, field.name) for field in fields(value)}
+    return {
+        field.name: as_written(given[field.name]) for field in fields(value) if given[field.name] != field.default
+    } or True
+
+
+def draw_rules(draw):
+    rules = draw(RULES)
+    asks_person = rules.get("adds_tasks") or any(check.person for check in rules.get("checks", ()))
+    if asks_person and draw(st.booleans()):
+        rules["wait"] = draw(WAITS)
+    return rules
+
+
 def draw_tasks(draw, agents, variables):
     written, records = {}, []
     for task_id in draw(st.lists(NAMES, min_size=1, max_size=5, unique=True)):
         dependencies = draw(st.lists(st.sampled_from(sorted(written)), unique=True, max_size=3)) if written else []
-        fields = draw(
+        options = draw(
             optional(
                 title=TEXTS.filter(bool),
                 description=TEXTS,
@@ -274,19 +372,22 @@ def draw_tasks(draw, agents, variables):
                 ),
             )
         )
-        fields |= {"agent": draw(st.sampled_from(agents)), "dependencies": dependencies}
+        options |= {"agent": draw(st.sampled_from(agents)), "dependencies": dependencies}
         names = [f"tasks['{name}'].output" for name in dependencies] + [f"vars.{name}" for name in variables]
         if draw(st.booleans()):
-            fields["prompt"] = "Use:\n" + "\n".join(f"{{{{ {name} }}}}" for name in names)
+            options["prompt"] = "Use:\n" + "\n".join(f"{{{{ {name} }}}}" for name in names)
         priority = draw(st.sampled_from(TaskPriority))
-        written[task_id] = {**fields, "priority": priority.name.lower()}
+        rules = draw_rules(draw)
+        said = {name: as_written(value) for name, value in rules.items() if value is not None}
+        written[task_id] = {**options, **said, "priority": priority.name.lower()}
         records.append(
             AgentTask(
                 task_id,
-                fields.pop("title", task_id),
-                dependencies=tuple(fields.pop("dependencies")),
+                options.pop("title", task_id),
+                dependencies=tuple(options.pop("dependencies")),
                 priority=priority,
-                **fields,
+                **rules,
+                **options,
             )
         )
     return written, tuple(records)
