@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from orchestration.run_state import TaskState
 
-__all__ = ["FilledPackage", "PackageError", "is_package", "read_package", "to_package"]
+__all__ = ["FilledPackage", "PackageError", "is_package", "read_package", "to_package", "unfenced"]
 
 _OPENING = "<!-- orchestrate package: "
 _HEADER = re.compile(r"<!-- orchestrate package: (\{.*\}) -->")
@@ -102,7 +102,7 @@ def read_package(text: str) -> FilledPackage:
     last = len(lines) - 1 - lines[::-1].index(end)
     answer = "\n".join(written[lines.index(begin) + 1 : last]).strip("\n")
     is_empty = not answer.strip() or _EMPTY_FENCE.fullmatch(answer.strip()) is not None
-    is_unchanged = bool(header.draft) and header.draft in {_hash(answer), _hash(_unfenced(answer))}
+    is_unchanged = bool(header.draft) and header.draft in {_hash(answer), _hash(unfenced(answer))}
     return FilledPackage(
         project=header.project,
         task_id=header.task,
@@ -153,7 +153,8 @@ def _hash(text: str) -> str:
     return hashlib.sha256("\n".join(line.rstrip() for line in text.strip().splitlines()).encode()).hexdigest()[:16]
 
 
-def _unfenced(text: str) -> str:
+def unfenced(text: str) -> str:
+    """Return what is in a code block, if the text is one."""
     lines = text.strip().splitlines()
     is_fenced = len(lines) > 1 and lines[0].startswith("```") and lines[-1].strip() == "```"
     return "\n".join(lines[1:-1]) if is_fenced else text

@@ -355,7 +355,8 @@ async def _default_of(known: TaskState) -> ExecutionResult:
     if wait is None or wait.default is None:
         return _given_up(known, FailureKind.TIMEOUT, f"nobody answered: it waited for a person since {since}")
     if known.need == "approval" and wait.default.strip() == ACCEPT and draft is not None:
-        return _result(known, ExecutionStatus.SUCCESS, output=draft.output, metadata=draft.metadata)
+        facts = {name: value for name, value in draft.metadata.items() if name != "asks"}
+        return _result(known, ExecutionStatus.SUCCESS, output=draft.output, metadata=facts)
     try:
         form = await form_of(known.task)
         output, data = (wait.default, None) if form is None else form.read(wait.default)
@@ -388,6 +389,7 @@ def _conclusion(known: TaskState, result: ExecutionResult) -> ev.Event:
     task_id = known.task.task_id
     if result.status is not ExecutionStatus.SUCCESS:
         return ev.TaskFailed(at=now(), task_id=task_id, result=result)
-    if known.task.checks or known.task.adds_tasks is not None or "workspace" in result.metadata:
+    is_checked = any(not check.person for check in known.task.checks)
+    if is_checked or known.task.adds_tasks is not None or "workspace" in result.metadata:
         return ev.TaskReopened(at=now(), task_id=task_id, result=result)
     return ev.TaskCompleted(at=now(), task_id=task_id, result=result, by="default")

@@ -169,11 +169,13 @@ class TestDeadlines:
         assert "it waited for a person since 2026-03-01 12:00 UTC" in result.error
 
     async def test_a_draft_is_accepted_by_the_default_approve_with_all_that_is_known_of_it(self, journal):
-        wait = Wait(deadline_s=60, default="approve")
-        ask(journal, need="approval", output="the draft", metadata={"model": "m"}, wait=wait)
+        wait, metadata = Wait(deadline_s=60, default="approve"), {"model": "m", "asks": "Is it good?"}
+        ask(journal, need="approval", output="the draft", metadata=metadata, checks=(Check(person=True),), wait=wait)
         await stay(journal, 61)
         result = journal.state.tasks["a"].result
         assert (result.output, result.metadata["model"]) == ("the draft", "m")
+        assert "asks" not in result.metadata
+        assert facts(journal, ev.TaskCompleted)[0].by == "default"
 
     async def test_any_other_default_takes_the_place_of_the_draft(self, journal):
         ask(journal, need="approval", output="the draft", wait=Wait(deadline_s=60, default="nothing to say"))

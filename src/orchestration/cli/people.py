@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from orchestration.cli.output import print_json, print_lines, tell
 from orchestration.cli.place import Place, json_option, project_options
@@ -19,7 +20,7 @@ from orchestration.cli.steer import RefusedError, ask_or_apply
 from orchestration.errors import OrchestrationError, TransitionError
 from orchestration.inbox import Request
 from orchestration.journal import now
-from orchestration.package import PackageError, is_package, read_package, to_package
+from orchestration.package import PackageError, is_package, read_package, to_package, unfenced
 from orchestration.task import TaskStatus
 from orchestration.views.asked import (
     asked_document,
@@ -32,13 +33,13 @@ from orchestration.views.asked import (
 from orchestration.waiting import asked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from orchestration.cli.snapshot import Home, Snapshot
     from orchestration.package import FilledPackage
     from orchestration.run_state import TaskState
 
-__all__ = ["export", "import_packages", "inbox", "is_package"]
+__all__ = ["are_packages", "export", "import_packages", "inbox"]
 
 EXIT_REFUSED = 2
 _PACKAGES = Path(".orchestration") / "packages"
@@ -72,10 +73,10 @@ def inbox(place: Place, *, task: str | None, as_json: bool) -> None:
 @click.command
 @project_options
 @click.argument("tasks", metavar="[TASK]...", nargs=-1)
-@click.option("--to", "folder", metavar="DIR", help="Write to this folder. Default: .orchestration/packages.")
+@click.option("--to", "to_folder", metavar="DIR", help="Write to this folder. Default: .orchestration/packages.")
 @click.option("--all", "take_all", is_flag=True, help="Export every task that waits for an answer or an approval.")
 @json_option
-def export(place: Place, *, tasks: tuple[str, ...], folder: str | None, take_all: bool, as_json: bool) -> int:
+def export(place: Place, *, tasks: tuple[str, ...], to_folder: str | None, take_all: bool, as_json: bool) -> int:
     """Write what you are asked to files, to be answered in an editor.
 
     Each task becomes one Markdown file with everything you need and a marked place for the answer. When you have
@@ -86,7 +87,7 @@ def export(place: Place, *, tasks: tuple[str, ...], folder: str | None, take_all
         raise click.UsageError("name the tasks to export, or give --all; `orchestrate inbox` lists what waits")
     snapshot = read_snapshot(place)
     chosen, left_out = _chosen(place, snapshot, tasks)
-    target = Path(folder) if folder is not None else snapshot.home.root / _PACKAGES
+    target = Path(to_folder) if to_folder is not None else snapshot.home.root / _PACKAGES
     written = {}
     for known in chosen:
         path = target / f"{known.task.task_id}.md"
@@ -105,6 +106,11 @@ def export(place: Place, *, tasks: tuple[str, ...], folder: str | None, take_all
     return EXIT_REFUSED if left_out and not take_all else 0
 
 
+def are_packages(paths: Sequence[Path]) -> bool:
+    """Tell whether it is packages that are to be imported: one of these is a package, or a folder of some."""
+    return any(_packages_in(path) if path.is_dir() else path.is_file() and _begins_as_one(path) for path in paths)
+
+
 def import_packages(place: Place, paths: Sequence[Path], *, as_json: bool) -> int:
     """Record the answers in these packages; returns the exit code: 2 if one was refused. The others count all the same.
 
@@ -120,7 +126,8 @@ def import_packages(place: Place, paths: Sequence[Path], *, as_json: bool) -> in
         raise RefusedError(f"there are no packages in {', '.join(map(str, paths))}; `orchestrate export` writes them")
     if not home.state_path.exists():
         raise RefusedError(f"the project has not run yet, so nothing waits; start with: {place.command('run')}")
-    imported = [_import_one(place, home, file) for file in files]
+    known = read_snapshot(place).state.tasks
+    imported = [_import_one(place, home, known, file) for file in files]
     refused = [each for each in imported if each.problem]
     recorded = [each for each in imported if each.message]
     for each in refused:
@@ -209,15 +216,15 @@ def _worth_keeping(path: Path) -> str:
 
 def _packages_in(folder: Path) -> list[Path]:
     """Return the packages of a folder; other files there are nobody's business."""
-
-    def is_one(path: Path) -> bool:
-        with path.open("rb") as file:
-            return is_package(file.read(200).decode(errors="replace"))
-
-    return [path for path in sorted(folder.glob("*.md")) if path.is_file() and is_one(path)]
+    return [path for path in sorted(folder.glob("*.md")) if path.is_file() and _begins_as_one(path)]
 
 
-def _import_one(place: Place, home: Home, file: Path) -> _Imported:
+def _begins_as_one(path: Path) -> bool:
+    with path.open("rb") as file:
+        return is_package(file.read(200).decode(errors="replace"))
+
+
+def _import_one(place: Place, home: Home, tasks: Mapping[str, TaskState], file: Path) -> _Imported:
     outcome = partial(_Imported, file=file)
     try:
         package = read_package(_text(file))
@@ -228,6 +235,8 @@ def _import_one(place: Place, home: Home, file: Path) -> _Imported:
             )
         if not package.answer:
             return outcome(note=_why_left(place, package))
+        if _is_recorded(tasks.get(package.task_id), package):
+            return outcome(note="is recorded already")
         request = Request(command="answer", task_id=package.task_id, text=package.answer, attempt=package.attempt)
         answered = ask_or_apply(home, request)
     except OrchestrationError as exc:
@@ -235,6 +244,18 @@ def _import_one(place: Place, home: Home, file: Path) -> _Imported:
     if answered.reply.error:
         return outcome(problem=answered.reply.error)
     return outcome(message=answered.reply.message, pid=answered.pid)
+
+
+def _is_recorded(known: TaskState | None, package: FilledPackage) -> bool:
+    """Tell whether an answer is what its task has come to: a folder may be imported as often as something is added."""
+    if known is None or known.status is not TaskStatus.COMPLETED or known.attempt != package.attempt:
+        return False
+    if known.result is None or "data" not in known.result.metadata:
+        return known.result is not None and known.result.output == package.answer
+    try:
+        return bool(msgspec.json.decode(unfenced(package.answer)) == known.result.metadata["data"])
+    except msgspec.DecodeError:
+        return False
 
 
 def _why_left(place: Place, package: FilledPackage) -> str:
