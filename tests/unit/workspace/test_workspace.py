@@ -413,3 +413,13 @@ async def test_no_setting_of_the_user_changes_what_happens(repo, workspaces, wor
     assert repo.git("log", "-1", "--format=%s", "--no-color") == "Merge second"
     assert repo.git("--no-optional-locks", "-c", "color.ui=never", "status", "--porcelain", "-uall") == ""
     assert repo.read("a.txt").split() == ["one", "both", "three"]
+
+
+async def test_the_diff_shows_what_is_committed_and_changed_since_and_is_cut_when_long(repo, work):
+    workspace = await work("t", {"new.txt": "".join(f"line {number}\n" for number in range(100))})
+    repo.write("a.txt", "edited\n", workspace.path)
+    whole = await workspace.diff()
+    assert "+edited" in whole
+    assert "+line 99" in whole
+    assert "cut" not in whole
+    assert (await workspace.diff(limit_bytes=200)).endswith("(cut)\n")
