@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from orchestration.run_state import TaskState
     from orchestration.task import ExecutionResult
 
-__all__ = ["asked", "budget_steps", "by_hand", "doubt", "next_step", "person_steps", "question", "waited"]
+__all__ = [
+    "asked",
+    "budget_steps",
+    "by_hand",
+    "doubt",
+    "next_step",
+    "person_steps",
+    "question",
+    "skip_reason",
+    "waited",
+]
 
 _LONG_S = 60.0
 _NEXT = {
@@ -85,6 +95,11 @@ def question(need: str, cause: str, result: ExecutionResult | None) -> str:
 def doubt(cause: str) -> str:
     """Say in a few words why a task needs a review."""
     return _IN_DOUBT.get(cause, "unclear how things stand")
+
+
+def skip_reason(known: TaskState) -> str:
+    """Say why a task was skipped: the reason recorded, or else its own condition."""
+    return known.last_error or f"its condition does not hold: {known.task.when or known.task.for_each or ''}".rstrip()
 
 
 def waited(known: TaskState, now: datetime) -> str:

@@ -12,7 +12,7 @@ from orchestration.journal import now
 from orchestration.run_state import is_blocked
 from orchestration.task import TaskStatus
 from orchestration.views import table, wording
-from orchestration.views.advice import next_step, person_steps
+from orchestration.views.advice import next_step, person_steps, skip_reason
 from orchestration.views.checks import check_progress, verdict_lines
 from orchestration.views.history import attempt_document, attempts
 from orchestration.views.model import stands_for
@@ -230,6 +230,8 @@ def _outcome(known: TaskState) -> list[Text | str]:
     lines: list[Text | str] = []
     if known.status is TaskStatus.NEEDS_REVIEW:
         lines += [_heading("To decide"), wording.printable(known.last_error)]
+    if known.status is TaskStatus.SKIPPED:
+        lines += [_heading("Why it was skipped"), wording.printable(skip_reason(known))]
     if known.result is None:
         claim = known.claim
         return lines if claim is None else [*lines, _heading("What it says it did"), wording.printable(claim.output)]
@@ -255,8 +257,9 @@ def _next(state: RunState, known: TaskState, command: Callable[..., str]) -> lis
         case TaskStatus.BLOCKED:
             cause = reason_blocked(state, known.task.task_id)
             return [command("show", cause.task.task_id) + "  (blocks it)"] if cause else []
-        case TaskStatus.COMPLETED | TaskStatus.SKIPPED:
-            return [command("reset", known.task.task_id) + "  (to have it done again)"]
+        case TaskStatus.COMPLETED | TaskStatus.SKIPPED as status:
+            again = "to have it done again" if status is TaskStatus.COMPLETED else "to look at its condition again"
+            return [f"{command('reset', known.task.task_id)}  ({again})"]
         case TaskStatus.IN_PROGRESS | TaskStatus.VERIFYING:
             return _running_steps(known, command)
         case _:

@@ -35,12 +35,13 @@ _GROUPS = (
 
 
 def placing(state: RunState) -> dict[str, Sequence[str]]:
-    """Return task id -> the tasks it may stand under in a tree, in the order added.
+    """Return task id -> the tasks it may stand under in a tree: first what came from others, then in the order added.
 
     An instance stands under the task it is one of, and a task that was added under the one that has added it, or under
     another of the same. Any other stands under what it depends on.
     """
-    return {known.task.task_id: _above(state, known) for known in state.ordered()}
+    tasks = sorted(state.unordered(), key=lambda known: (not known.origin, known.position))
+    return {known.task.task_id: _above(state, known) for known in tasks}
 
 
 def _above(state: RunState, known: TaskState) -> Sequence[str]:

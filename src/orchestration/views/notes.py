@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchestration.task import SATISFIED, TaskStatus
 from orchestration.views import wording
-from orchestration.views.advice import asked, doubt, waited
+from orchestration.views.advice import asked, doubt, skip_reason, waited
 from orchestration.views.checks import check_progress
 from orchestration.views.family import item_label, progress
 
@@ -108,7 +108,7 @@ def _completed_note(state: RunState, known: TaskState, _now: datetime) -> str:
 
 
 def _skipped_note(_state: RunState, known: TaskState, _now: datetime) -> str:
-    return wording.one_line(known.last_error or f"{known.task.when or known.task.for_each or ''}")
+    return wording.one_line(skip_reason(known))
 
 
 def _cancelled_note(_state: RunState, _known: TaskState, _now: datetime) -> str:

@@ -41,6 +41,16 @@ class History:
             ev.TaskWaiting, task_id=name, need=need, result=self._result(name, ExecutionStatus.PENDING, output=output)
         )
 
+    def claim(self, name, output="", **more):
+        return self.add(ev.TaskVerifying, task_id=name, attempt=1, result=self._result(name, output=output, **more))
+
+    def check(self, name, check, *, is_passed=True, evidence=""):
+        return self.add(ev.CheckFinished, task_id=name, attempt=1, check=check, is_passed=is_passed, evidence=evidence)
+
+    def review(self, name, cause="effect", reason="it was stopped", **more):
+        result = self._result(name, ExecutionStatus.PENDING, **more) if more else None
+        return self.add(ev.TaskNeedsReview, task_id=name, cause=cause, reason=reason, result=result)
+
     def call(self, name, **more):
         return self.add(ev.CallFinished, task_id=name, attempt=1, provider="p", model="m", **more)
 
