@@ -1,0 +1,1 @@
+"""What is asked for. The tests are there before the code."""
