@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ExecutionResult", "ExecutionStatus", "TaskExecutor"]
 
-# Workers that cannot be held to a schema by their provider are told of it in the prompt.
-_TOLD_SCHEMA = frozenset({AgentType.SCRIPT, AgentType.CLI})
+# Workers that nobody can hold to a schema are told of it in the prompt; the runner of programs knows what each can do.
+_TOLD_SCHEMA = frozenset({AgentType.SCRIPT})
 # Functions and scripts read their inputs as data and can take any size.
 _ANY_SIZE = frozenset({AgentType.SCRIPT, AgentType.PYTHON})
 # Failures of the work itself, which the next attempt can learn from.

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from orchestration.answer import AnswerForm
     from orchestration.attempt import Outcome, Work
     from orchestration.runners.base import Runner
+    from orchestration.runners.cli_agent import CliAgentRunner
     from orchestration.runners.llm import LaneLimits, LlmRunner
 
 __all__ = ["Workers"]
@@ -62,7 +63,6 @@ class Workers:
         self._guests = _Guests()
         self._runners: dict[AgentType, Runner] = {
             AgentType.SCRIPT: self._script,
-            AgentType.CLI: self._script,
             AgentType.PYTHON: PythonRunner(root),
         }
 
@@ -71,6 +71,11 @@ class Workers:
         """The runner of models, made for the first task that wants one: its imports are half of this package's."""
         return runners.LlmRunner(self._limits, root=self._root, rng=self._random)
 
+    @cached_property
+    def cli(self) -> CliAgentRunner:
+        """The runner of coding agents and other programs that take a prompt, made for the first such task."""
+        return runners.CliAgentRunner(self._root)
+
     def reopen(self) -> None:
         """Try again to call models wherever failures, such as an account without money, ended that."""
         if "llm" in vars(self):
@@ -78,7 +83,7 @@ class Workers:
 
     async def aclose(self) -> None:
         """Release what executions share; twice is fine."""
-        made = [self.llm] if "llm" in vars(self) else []
+        made = [getattr(self, name) for name in ("llm", "cli") if name in vars(self)]
         for runner in (*made, *self._runners.values()):
             await runner.aclose()
 
@@ -115,8 +120,7 @@ class Workers:
             AttemptError: if it failed; or another error of this package, as it is.
 
         """
-        runner = self._runners.get(work.agent.agent_type)
-        do = self._ask_model if runner is None else runner.run
+        do = self._door(work.agent.agent_type)
         try:
             outcome = await (self._guests.run(do, work) if is_guest else do(work))
         except OrchestrationError:
@@ -132,6 +136,12 @@ class Workers:
             _log.error("task %r: unexpected error\n%s", work.task.task_id, trace)
             raise AttemptError(f"{type(exc).__name__}: {exc}", kind=FailureKind.TASK_ERROR) from exc
         return outcome if form is None else _formed(outcome, form)
+
+    def _door(self, kind: AgentType) -> Callable[[Work], Awaitable[Outcome]]:
+        if kind is AgentType.CLI:
+            return self.cli.run
+        runner = self._runners.get(kind)
+        return self._ask_model if runner is None else runner.run
 
     async def _ask_model(self, work: Work) -> Outcome:
         """Call the model or, where that is not possible or not wanted, the script that stands in for it."""

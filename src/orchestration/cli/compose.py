@@ -60,6 +60,7 @@ async def open_project(
         root=project.root,
         retry=project.retry if park else replace(project.retry, park=False),
         limits={name: lane_limits(ceilings) for name, ceilings in project.limits.items()},
+        sandbox=project.sandbox,
     )
     orchestrator = ProjectOrchestrator(
         project.root,

@@ -39,6 +39,19 @@ STANDIN_SCRIPTS = {
     AgentType.LOCAL: "execute_local.py",
 }
 
+# Fields that say how the orchestrator deals with a task, not what is to be done.
+_NOT_THE_WORK = (
+    "checks",
+    "effects",
+    "workspace",
+    "on_conflict",
+    "when",
+    "for_each",
+    "max_items",
+    "adds_tasks",
+    "wait",
+)
+
 _log = logging.getLogger(__name__)
 _warned = False
 
@@ -110,6 +123,11 @@ class ScriptRunner:
 def _as_json(work: Work) -> bytes:
     """Return the script protocol's one JSON object: the task's fields, and what this attempt adds to them."""
     task: dict[str, Any] = msgspec.to_builtins(work.task)
+    for name in _NOT_THE_WORK:
+        del task[name]
+    for name in ("item", "writes"):  # of those tasks alone that have them, so that older scripts see what they know
+        if not task[name]:
+            del task[name]
     context = work.context
     return msgspec.json.encode(
         task
