@@ -76,7 +76,9 @@ async def test_a_script_gets_the_task_as_one_json_object(runner, say):
         "timeout_s": None,
         "max_attempts": None,
         "status": "pending",
-        "inputs": {"outline": {"output": "one, two", "data": ["one", "two"]}},
+        "inputs": {
+            "outline": {"output": "one, two", "data": ["one", "two"], "files": [], "skipped": False, "added": {}}
+        },
         "variables": {"audience": "children"},
         "run_id": "run-1",
         "attempt": 2,
