@@ -110,6 +110,8 @@ def _add(state: RunState, task: AgentTask, *, origin: str = "", depth: int = 0) 
 
 def _changed(state: RunState, event: ev.TaskChanged) -> RunState:
     known = _check(state, event, event.task.task_id)
+    if known.cause == "effect":  # whether it happened is still to be found out
+        return _put(state, _replace(known, task=event.task))
     return _forget(state, _replace(known, task=event.task, effect_key=""))
 
 
@@ -388,19 +390,29 @@ def _rejected(state: RunState, event: ev.TaskRejected) -> RunState:
 
 
 def _reset(state: RunState, event: ev.TaskReset) -> RunState:
+    before, task_ids = state, frozenset(event.task_ids)
     for index, task_id in enumerate(event.task_ids):
         if index and task_id not in state.tasks:
             continue  # it went with the one that had added it
         known = _check(state, event, task_id)
-        is_later = index > 0 and not set(known.task.dependencies).intersection(event.task_ids)
-        state = _forget(state, known, keep_instances=is_later)
+        state = _forget(state, known, keep_instances=_keeps_instances(before, known, task_ids))
     return state
+
+
+def _keeps_instances(state: RunState, known: TaskState, reset: frozenset[str]) -> bool:
+    """Tell whether what a task was expanded to still holds: only some instances run again, or what was stopped goes on.
+
+    It does not if the task itself was meant, or something that its list was made of.
+    """
+    if not known.instances or not reset.difference(known.instances).isdisjoint(state.edges_of(known)):
+        return False
+    return known.status in _STOPPED or not reset.isdisjoint(known.instances)
 
 
 def _forget(state: RunState, known: TaskState, *, keep_instances: bool = False) -> RunState:
     """Return the state with a task as if it had not run, but for its attempt number, its money and its place.
 
-    `keep_instances`: what it was expanded to still holds; one of its instances runs again, and then it is completed.
+    `keep_instances`: what it was expanded to still holds; it is completed when all of that is.
     """
     forgotten = TaskState(
         task=known.task,

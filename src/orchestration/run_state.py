@@ -114,18 +114,22 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
         return [known for _, known in pairs]
 
     def edges_of(self, known: TaskState) -> tuple[str, ...]:
-        """Return the ids a task waits for: its dependencies, all that they have added, and its own instances.
+        """Return the ids a task waits for: its dependencies, all that they or their instances added, its own instances.
 
         Tasks that a dependency has added wait for that dependency alone, not for each other.
         """
         edges = known.task.dependencies
         for name in edges:
             other = self.tasks.get(name)
-            if other is not None and other.added and known.origin != name:
+            if other is not None and (other.added or other.instances) and known.origin != name:
                 edges = (*edges, *self._all_added(other))
         return (*edges, *known.instances) if known.instances else edges
 
     def _all_added(self, known: TaskState) -> Iterator[str]:
+        for name in known.instances:
+            instance = self.tasks.get(name)
+            if instance is not None and instance.origin == known.task.task_id:
+                yield from self._all_added(instance)
         for name in known.added:
             other = self.tasks.get(name)
             if other is not None and other.origin == known.task.task_id:
