@@ -29,8 +29,9 @@ class History:
     def start(self, name, *, attempt=1, **more):
         return self.add(ev.TaskStarted, task_id=name, attempt=attempt, **more)
 
-    def complete(self, name, output="", **more):
-        return self.add(ev.TaskCompleted, task_id=name, result=self._result(name, output=output), **more)
+    def complete(self, name, output="", metadata=None, **more):
+        result = self._result(name, output=output, metadata=metadata or {})
+        return self.add(ev.TaskCompleted, task_id=name, result=result, **more)
 
     def fail(self, name, error="no", kind=FailureKind.TASK_ERROR, **more):
         result = self._result(name, ExecutionStatus.FAILED, error=error, metadata={"failure_kind": kind.value})

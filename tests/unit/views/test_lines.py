@@ -7,7 +7,7 @@ import pytest
 from orchestration import events as ev
 from orchestration.fold import fold
 from orchestration.task import FailureKind
-from orchestration.views.lines import Lines, describe
+from orchestration.views.lines import Lines, describe, murmur
 
 
 def command(*words):
@@ -115,3 +115,47 @@ def test_an_answer_that_was_there_already_is_told_apart(history):
     history.task("a").start("a").call("a", cached=True, cost_usd="0").complete("a")
     history.facts[-1].result.metadata["cached"] = True
     assert said(history) == "a  done  answered from the cache  2.0 s"
+
+
+def test_what_a_person_has_to_look_into_is_told(history):
+    history.task("a").start("a")
+    line = "a  needs review  your decision: a merge conflict: orchestrate show a"
+    assert said(history.review("a", "conflict")) == line
+
+
+def test_what_was_asked_is_told_also_when_it_was_answered_before_the_line_is_written(history):
+    history.task("a").start("a").wait("a", need="approval")
+    asking = history.facts[-1]
+    history.complete("a", by="person")
+    assert describe(asking, history.state, command).endswith("your approval of its draft: orchestrate show a")
+
+
+def test_a_default_that_counted_is_told_as_such(history):
+    history.task("a").start("a").wait("a").complete("a", by="default")
+    assert said(history).startswith("a  done  by its default, for nobody answered in time")
+
+
+def test_a_task_that_is_skipped_says_why(history):
+    assert said(history.task("a").add(ev.TaskSkipped, task_id="a", reason="it\nis not")) == "a  skipped  it is not"
+
+
+def test_only_a_notice_that_failed_is_news(history):
+    history.task("a").start("a").wait("a").add(ev.PersonNotified, task_id="a", occasion="asked")
+    assert said(history) == ""
+    assert murmur(history.facts[-1]) == "a  you were told (asked)"
+    history.add(ev.PersonNotified, task_id="a", occasion="reminder", error="no route")
+    assert said(history) == "a  you could not be told  no route"
+
+
+def test_what_workers_say_is_written_only_for_those_who_want_to_know(history):
+    history.task("a").start("a", agent="ann")
+    history.add(ev.SessionStarted, task_id="a", attempt=1, agent="ann", session_id="5e55")
+    history.add(ev.WorkerReported, task_id="a", attempt=1, kind="text", text="I look\naround")
+    history.add(ev.WorkerReported, task_id="a", attempt=1, kind="tool", text="Read x")
+    written = {}
+    for is_verbose in (False, True):
+        out = io.StringIO()
+        Lines(out, messages=out, command=command, is_verbose=is_verbose).draw(history.facts, history.state)
+        written[is_verbose] = [line.split("  ", 1)[1] for line in out.getvalue().splitlines()]
+    assert written[False] == ["a  running  ann"]
+    assert written[True] == ["a  running  ann", "a  session 5e55 of ann", "a  I look around", "a  tool: Read x"]

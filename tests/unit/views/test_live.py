@@ -1,12 +1,14 @@
 """One picture of a run."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
 from orchestration import events as ev
+from orchestration.task import AgentTask
 from orchestration.views.live import LiveTable, frame
 
 
@@ -79,3 +81,37 @@ def test_a_terminal_shows_messages_above_and_is_put_back(history):
     assert "the hint" in drawn
     assert "\x1b[?25l" in drawn  # the cursor was hidden ...
     assert drawn.rindex("\x1b[?25h") > drawn.rindex("\x1b[?25l")  # ... and is back
+
+
+class TestTasksThatComeUp:
+    @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+    def test_are_told_above_the_table_where_they_stay(self, history, encoding):
+        out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        history.task("plan").start("plan").complete("plan", added=(AgentTask("plan.größe", "G", agent="ann"),))
+        table = LiveTable(Console(file=out, force_terminal=True, width=80, height=20), hint=str)
+        table.draw(history.facts, history.state)
+        table.close()
+        out.seek(0)
+        name = "plan.größe" if encoding == "utf-8" else "plan.gr\\xf6\\xdfe"
+        assert out.read().count(f"plan adds 1 task, for ann: {name}") == 1
+
+    def test_fit_where_200_of_them_are_at_work_checked_and_waiting(self, history):
+        task = history.task("map", for_each="x", title="Map").state.tasks["map"].task
+        items = [f"src/{'deep/' * 9}file-{n}.py" for n in range(200)]
+        instances = tuple(
+            replace(task, task_id=f"map.{n}", title=f"Map: {item}", for_each=None) for n, item in enumerate(items)
+        )
+        history.add(ev.TaskExpanded, task_id="map", instances=instances)
+        for n in range(150):
+            history.start(f"map.{n}").complete(f"map.{n}", "text " * 100)
+        for n in (160, 161, 162):
+            history.start(f"map.{n}").add(
+                ev.WorkerReported, task_id=f"map.{n}", attempt=1, kind="tool", text="Edit 漢字 " * 20
+            )
+        history.start("map.170").review("map.170", "conflict", "long " * 100)
+        lines = text_of(frame(history.state, history.at, width=60, height=20, ascii_only=True), width=60)
+        assert len(lines) <= 20
+        assert all(cell_len(line) <= 60 and line.isascii() for line in lines)
+        assert [line.split()[0] for line in lines[:2]] == ["map", "|"]
+        assert "150 of 200 d" in lines[0]
+        assert "... and 196 more" in lines

@@ -1,24 +1,30 @@
 """What there is to see, for any history that can happen."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestration import ProjectOrchestrator
 from orchestration import events as ev
+from orchestration.budget import Budgets
 from orchestration.errors import TransitionError
 from orchestration.fold import apply
 from orchestration.ledger import Spend
 from orchestration.run_state import RunState, blocked_tasks
-from orchestration.task import AgentTask, ExecutionResult, FailureKind, TaskStatus
+from orchestration.store.memory import MemoryStore
+from orchestration.task import AgentTask, Check, ExecutionResult, FailureKind, TaskStatus
 from orchestration.views.model import as_if_interrupted, view, with_new_tasks
 from orchestration.views.notes import reason_blocked
+from orchestration.views.plain import project_document
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 NAMES = [f"t{n}" for n in range(12)]
+AT_WORK = (TaskStatus.IN_PROGRESS, TaskStatus.VERIFYING)
 
 
 def some_fact(kind, name, at):
@@ -36,10 +42,21 @@ def some_fact(kind, name, at):
         "interrupt": lambda: ev.TaskInterrupted(at=at, task_id=name),
         "reject": lambda: ev.TaskRejected(at=at, task_id=name, comment="more"),
         "reset": lambda: ev.TaskReset(at=at, task_ids=(name,)),
+        "report": lambda: ev.WorkerReported(at=at, task_id=name, attempt=1, kind="tool", text="Read\nx"),
+        "claim": lambda: ev.TaskVerifying(at=at, task_id=name, attempt=1, result=result),
+        "check": lambda: ev.CheckFinished(at=at, task_id=name, attempt=1, check="c", is_passed=True),
+        "review": lambda: ev.TaskNeedsReview(at=at, task_id=name, cause="conflict", reason="a\nb", result=result),
+        "reopen": lambda: ev.TaskReopened(at=at, task_id=name, result=result),
+        "skip": lambda: ev.TaskSkipped(at=at, task_id=name, reason="no"),
+        "expand": lambda: ev.TaskExpanded(at=at, task_id=name, instances=(AgentTask(f"{name}.1", "one"),)),
+        "grow": lambda: ev.TaskCompleted(at=at, task_id=name, result=result, added=(AgentTask(f"{name}.x", "x"),)),
     }[kind]()
 
 
-KINDS = ("start", "retry", "call", "wait", "complete", "fail", "cancel", "interrupt", "reject", "reset")
+KINDS = (
+    *("start", "retry", "call", "wait", "complete", "fail", "cancel", "interrupt", "reject", "reset", "report"),
+    *("claim", "check", "review", "reopen", "skip", "expand", "grow"),
+)
 
 
 @st.composite
@@ -89,7 +106,7 @@ def test_a_view_adds_up(state, seconds, rows_max):
 @settings(max_examples=200, deadline=None)
 def test_what_runs_is_never_hidden_behind_what_does_not(state, rows_max):
     seen = view(state, START, rows_max=rows_max)
-    running = {name for name, known in state.tasks.items() if known.status is TaskStatus.IN_PROGRESS}
+    running = {name for name, known in state.tasks.items() if known.status in AT_WORK}
     shown = {row.task_id for row in seen.rows}
     assert running <= shown or shown <= running
 
@@ -112,10 +129,53 @@ def test_every_blocked_task_has_a_reason_and_only_those(state):
 def test_as_if_interrupted_nothing_runs_and_the_rest_stays(state):
     after = as_if_interrupted(state, START)
     for name, known in state.tasks.items():
-        if known.status is TaskStatus.IN_PROGRESS:
+        if known.status in AT_WORK:
             assert after.tasks[name].status is TaskStatus.PENDING
         else:
             assert after.tasks[name] is known
+
+
+class TestAsTheNextRunFindsIt:
+    def test_what_must_not_happen_twice_and_may_have_happened_needs_a_review(self, history):
+        history.task("a", effects="once").start("a").task("b", effects="once").start("b").claim("b")
+        after = as_if_interrupted(history.state, history.at)
+        assert after.tasks["a"].status is TaskStatus.NEEDS_REVIEW
+        assert after.tasks["a"].cause == "effect"
+        assert after.tasks["b"].status is TaskStatus.PENDING
+
+    async def test_is_as_the_journal_records_it_when_it_opens(self, history):
+        for name in ("a", "b", "c", "d"):
+            history.task(name, effects="once" if name in "ab" else "none").start(name)
+        history.claim("b").claim("c")
+        store = MemoryStore()
+        list(store.load())
+        for fact in history.facts:
+            store.append(fact)
+        orchestrator = ProjectOrchestrator(store=store)
+        opened = {known.task.task_id: known for known in orchestrator.state.unordered()}
+        ours = as_if_interrupted(history.state, history.at)
+        for name, known in opened.items():
+            assert (known.status, known.cause, known.last_error) == (
+                ours.tasks[name].status,
+                ours.tasks[name].cause,
+                ours.tasks[name].last_error,
+            )
+        await orchestrator.aclose()
+
+
+class TestTheDocument:
+    def test_says_what_each_task_is_at(self, history):
+        history.task("a", checks=(Check(matches="x"), Check(matches="y")), for_each="v").task("b").start("b")
+        task = history.state.tasks["a"].task
+        history.add(ev.TaskExpanded, task_id="a", instances=(replace(task, task_id="a.1", for_each=None),))
+        history.start("a.1").add(ev.SessionStarted, task_id="a.1", attempt=1, agent="ann", session_id="5e55")
+        history.claim("a.1").check("a.1", "matches x").review("b", "workspace", "it is dirty")
+        tasks = {task["task_id"]: task for task in project_document(history.state, Budgets(), {})["tasks"]}
+        assert tasks["a"]["instances"] == {"verifying": 1}
+        assert tasks["a.1"]["checks"] == {"total": 2, "passed": 1, "failed": 0}
+        assert (tasks["a.1"]["origin"], tasks["a.1"]["session_id"]) == ("a", "5e55")
+        assert (tasks["b"]["need"], tasks["b"]["cause"], tasks["b"]["asked_at"]) == ("review", "workspace", history.at)
+        assert tasks["b"]["checks"] is tasks["b"]["instances"] is None
 
 
 def note(history, name, after_s=0.0):
@@ -154,6 +214,22 @@ class TestNotes:
         history.task("a").task("b").start("a").wait("a").start("b").wait("b", need="approval")
         assert note(history, "a") == "your answer"
         assert note(history, "b") == "your approval of its draft"
+
+    def test_say_for_how_long_a_person_has_been_waited_for(self, history):
+        history.task("a").start("a").wait("a").task("b").start("b").review("b", "conflict", "in a.py")
+        assert note(history, "a", after_s=3 * 3600) == "your answer, for 3 h 00 min"
+        assert note(history, "b", after_s=50 * 3600) == "a merge conflict, for 2 d 2 h: in a.py"
+        assert note(history, "b") == "a merge conflict: in a.py"
+
+    def test_say_what_the_worker_is_at_once_it_is_at_something(self, history):
+        history.task("a").start("a")
+        history.add(ev.TaskRetrying, task_id="a", attempt=2, kind=FailureKind.RATE_LIMIT, error="slow", delay_s=4)
+        history.add(ev.WorkerReported, task_id="a", attempt=2, kind="text", text="I\nlook", after_s=5)
+        assert note(history, "a") == "I look"
+
+    def test_say_why_a_task_was_skipped(self, history):
+        history.task("a", when="vars.x").add(ev.TaskSkipped, task_id="a", reason="`when` does not hold: vars.x")
+        assert note(history, "a").endswith("does not hold: vars.x")
 
     def test_say_that_a_comment_goes_into_the_next_draft(self, history):
         history.task("a").start("a").wait("a", need="approval", output="x").add(

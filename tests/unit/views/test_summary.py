@@ -3,13 +3,15 @@
 from decimal import Decimal
 
 import pytest
+from msgspec import structs
 
+from orchestration import events as ev
 from orchestration.budget import Budget, Budgets
 from orchestration.ledger import Spend
 from orchestration.orchestrator import Totals
 from orchestration.run_state import RunState
 from orchestration.task import FailureKind
-from orchestration.views.advice import next_step
+from orchestration.views.advice import asked, doubt, next_step
 from orchestration.views.summary import Ending, problem_lines, summary_lines, waiting_lines
 
 
@@ -118,3 +120,32 @@ def test_what_waits_is_told_with_the_commands(history):
 def test_every_kind_of_failure_has_a_next_step(history, kind):
     history.task("a").start("a").fail("a", kind=kind)
     assert next_step(history.state.tasks["a"])
+
+
+class TestWhatNeedsReview:
+    def test_is_told_with_the_reason_and_the_commands(self, history):
+        history.task("a").start("a").review("a", "effect", "it was\nstopped")
+        lines = [line.plain for line in waiting_lines(history.state, command)]
+        assert lines[0].startswith("needs review: a  unclear whether it happened, for ")
+        assert lines[0].endswith(": it was stopped")
+        assert "  orchestrate approve a  (it has happened: the task is done)" in lines
+        assert lines_of(history.state, "waiting")[2] == "Nothing more can run until you decide: 1 task waits for you."
+
+    def test_for_a_reason_of_a_later_release_is_told_all_the_same(self, history):
+        history.task("a").start("a").review("a", "effect", "so")
+        known = structs.replace(history.state.tasks["a"], cause="something")
+        assert asked(known) == "your decision: unclear how things stand"
+        assert doubt("workspace") == "its changes cannot be merged now"
+
+
+def test_what_is_asked_of_a_result_is_told(history):
+    history.task("a").start("a").wait("a", need="approval")
+    assert asked(history.state.tasks["a"]) == "your approval of its draft"
+    history.facts[-1].result.metadata["asks"] = "adds 2 tasks:\n- x"
+    assert asked(history.state.tasks["a"]) == "your approval: adds 2 tasks: - x"
+
+
+def test_skipped_tasks_are_done_with_and_told_apart(history):
+    history.task("a").task("b").start("a").complete("a").add(ev.TaskSkipped, task_id="b", reason="no")
+    assert "All done: 1 task, and 1 skipped." in lines_of(history.state, "completed")
+    assert "Cancelled: 0 tasks left. Go on with: orchestrate run" in lines_of(history.state, "cancelled")
