@@ -151,6 +151,7 @@ class TestAsTheNextRunFindsIt:
         list(store.load())
         for fact in history.facts:
             store.append(fact)
+        await store.aclose()
         orchestrator = ProjectOrchestrator(store=store)
         opened = {known.task.task_id: known for known in orchestrator.state.unordered()}
         ours = as_if_interrupted(history.state, history.at)
