@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import textwrap
 from typing import TYPE_CHECKING
 
 from orchestration.attempt import Outcome
@@ -13,7 +12,7 @@ from orchestration.prompt import with_schema
 from orchestration.runners.cli_tools.command import RESULT_FILE, invocation, picked
 from orchestration.runners.environment import environment, identity
 from orchestration.runners.process import STDOUT_MAX_BYTES, run_process
-from orchestration.runners.program import attempt_folder, cannot_start, how_ended, located, write_files
+from orchestration.runners.program import attempt_folder, cannot_start, located, refuse_failure, write_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from orchestration.runners.process import ProcessEnd
 
 __all__ = ["run_command"]
-
-_SHOWN_CHARS = 200
 
 
 async def run_command(work: Work, root: Path | None) -> Outcome:
@@ -47,7 +44,7 @@ async def run_command(work: Work, root: Path | None) -> Outcome:
         call = invocation(agent.command, f"{work.system}\n\n{prompt}" if work.system else prompt, folder)
         await write_files(folder, call.files)
         end = await _run(work, call, root)
-        _refuse_failure(work, end)
+        refuse_failure(agent.command, end, instead="have it write its result to {result_file}")
         text = await _result(work, end, folder)
     output, data = (text, None) if agent.result is None else picked(text, agent.result)
     kept = {} if work.context.artefacts is None else {"artefacts": str(work.context.artefacts)}
@@ -68,31 +65,6 @@ async def _run(work: Work, call: Invocation, root: Path | None) -> ProcessEnd:
         )
     except (OSError, ValueError) as exc:
         raise cannot_start(command[0], work.task.task_id, exc) from exc
-
-
-def _refuse_failure(work: Work, end: ProcessEnd) -> None:
-    """Raise what the end of the process means, unless it is a success."""
-    shown = textwrap.shorten(" ".join(work.agent.command), _SHOWN_CHARS)
-    if end.is_overlong:
-        raise AttemptError(
-            f"{shown!r} printed more than {STDOUT_MAX_BYTES:,} bytes and was stopped; "
-            "have it write its result to {result_file}",
-            kind=FailureKind.TASK_ERROR,
-        )
-    if end.is_idle:
-        raise AttemptError(
-            f"{shown!r} said nothing for {work.agent.idle_timeout_s:g} s and was stopped; "
-            "raise idle_timeout_s of its agent if it may be silent for longer",
-            kind=FailureKind.TIMEOUT,
-        )
-    if end.exit_code == 0:
-        return
-    how, said = how_ended(end.exit_code), end.stderr_tail.decode(errors="replace").strip()
-    raise AttemptError(
-        f"{shown!r} {how}; its stderr ends: {said}" if said else f"{shown!r} {how} and said nothing on stderr",
-        kind=FailureKind.TASK_ERROR,
-        details={"exit_code": end.exit_code},
-    )
 
 
 async def _result(work: Work, end: ProcessEnd, folder: Path) -> str:

@@ -7,16 +7,22 @@ import errno
 import shutil
 import signal
 import tempfile
+import textwrap
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestration.errors import AttemptError, FailureKind
+from orchestration.runners.process import STDOUT_MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-__all__ = ["attempt_folder", "cannot_start", "how_ended", "located", "write_files"]
+    from orchestration.runners.process import ProcessEnd
+
+__all__ = ["attempt_folder", "cannot_start", "how_ended", "located", "refuse_failure", "write_files"]
+
+_SHOWN_CHARS = 200
 
 
 def located(command: Sequence[str], root: Path | None) -> list[str]:
@@ -42,6 +48,35 @@ def how_ended(exit_code: int) -> str:
         return f"was killed by {signal.Signals(-exit_code).name} (signal {-exit_code})"
     except ValueError:  # a real-time signal
         return f"was killed by signal {-exit_code}"
+
+
+def refuse_failure(command: Sequence[str], end: ProcessEnd, *, instead: str) -> None:
+    """Raise what the end of a program means, unless it is a success. `instead` is what to do with a large output.
+
+    Raises:
+        AttemptError: of kind `timeout` if it fell silent, else `task_error`.
+
+    """
+    shown = textwrap.shorten(" ".join(command), _SHOWN_CHARS)
+    if end.is_overlong:
+        raise AttemptError(
+            f"{shown!r} printed more than {STDOUT_MAX_BYTES:,} bytes and was stopped; {instead}",
+            kind=FailureKind.TASK_ERROR,
+        )
+    if end.is_idle:
+        raise AttemptError(
+            f"{shown!r} said nothing for so long that it was stopped; "
+            "raise idle_timeout_s of its agent if it may be silent for longer",
+            kind=FailureKind.TIMEOUT,
+        )
+    if end.exit_code == 0:
+        return
+    how, said = how_ended(end.exit_code), end.stderr_tail.decode(errors="replace").strip()
+    raise AttemptError(
+        f"{shown!r} {how}; its stderr ends: {said}" if said else f"{shown!r} {how} and said nothing on stderr",
+        kind=FailureKind.TASK_ERROR,
+        details={"exit_code": end.exit_code},
+    )
 
 
 @asynccontextmanager

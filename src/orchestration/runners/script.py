@@ -1,17 +1,14 @@
-"""Work done by a program: a script with the task as JSON on stdin, or a command-line tool with the prompt as text.
+"""Work done by a script: a program with the task as one JSON object on stdin, and its answer on stdout.
 
-Knows the script protocol and what goes wrong with programs; processes themselves are `process`'s.
+Knows the script protocol; what goes wrong with programs is `program`'s, processes themselves are `process`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
-import signal
 import sys
-import textwrap
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +17,10 @@ import msgspec
 
 from orchestration.agent_registry import AgentType
 from orchestration.attempt import Outcome
-from orchestration.errors import AttemptError, InvalidTaskError
-from orchestration.runners.process import STDOUT_MAX_BYTES, ProcessEnd, run_process
-from orchestration.task import FailureKind
+from orchestration.errors import InvalidTaskError
+from orchestration.runners.environment import identity
+from orchestration.runners.process import run_process
+from orchestration.runners.program import cannot_start, located, refuse_failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +55,7 @@ _warned = False
 
 
 class ScriptRunner:
-    """Runs programs, where the work wants to be done. A program's relative path is relative to the project's folder."""
+    """Runs scripts, where the work wants to be done. A program's relative path is relative to the project's folder."""
 
     def __init__(self, scripts_dir: str | Path | None = None, root: Path | None = None) -> None:
         self._root = root
@@ -77,11 +75,7 @@ class ScriptRunner:
                 f"agent {agent.name!r} of type {agent.agent_type.value!r} has no command; "
                 "expected the program and its arguments, such as ('./review.sh', '--fast')"
             )
-        stdin = _as_text(work) if agent.agent_type is AgentType.CLI else _as_json(work)
-        program = agent.command[0]
-        if self._root is not None and "/" in program:
-            program = str(self._root / program)
-        return await self._run([program, *agent.command[1:]], work, stdin)
+        return await self._run(located(agent.command, self._root), work)
 
     def standin_path(self, agent_type: AgentType) -> Path | None:
         """Return where the script that stands in for a provider belongs; None where there is no folder for it."""
@@ -95,28 +89,20 @@ class ScriptRunner:
 
         """
         _warn_deprecated(script)
-        outcome = await self._run([sys.executable, str(script)], work, _as_json(work))
+        outcome = await self._run([sys.executable, str(script)], work)
         return Outcome(output=outcome.output, metadata={"script": script.name})
 
     async def aclose(self) -> None:
         """Do nothing: each process ends with its attempt."""
 
-    async def _run(self, command: Sequence[str], work: Work, stdin: bytes) -> Outcome:
-        context = work.context
-        env = os.environ | {
-            "ORCHESTRATION_TASK_ID": work.task.task_id,
-            "ORCHESTRATION_RUN_ID": context.run_id,
-            "ORCHESTRATION_ATTEMPT": str(context.attempt),
-            "ORCHESTRATION_IDEMPOTENCY_KEY": work.idempotency_key,
-        }
+    async def _run(self, command: Sequence[str], work: Work) -> Outcome:
+        env = os.environ | identity(work)
+        cwd = work.cwd or self._root
         try:
-            end = await run_process(command, stdin=stdin, env=env, cwd=work.cwd or self._root, owner=context.owner)
+            end = await run_process(command, stdin=_as_json(work), env=env, cwd=cwd, owner=work.context.owner)
         except (OSError, ValueError) as exc:
-            raise AttemptError(
-                f"cannot start {command[0]!r} for task {work.task.task_id!r}: {_why(command[0], exc)}",
-                kind=FailureKind.UNAVAILABLE,
-            ) from exc
-        _refuse_failure(command, end)
+            raise cannot_start(command[0], work.task.task_id, exc) from exc
+        refuse_failure(command, end, instead="have it write a file and print the file's path")
         return Outcome(output=end.stdout.decode(errors="replace").rstrip("\r\n"))
 
 
@@ -144,53 +130,6 @@ def _as_json(work: Work) -> bytes:
             "idempotency_key": work.idempotency_key,
         }
     )
-
-
-def _as_text(work: Work) -> bytes:
-    text = f"{work.system}\n\n{work.prompt}" if work.system else work.prompt
-    return text.encode(errors="replace")
-
-
-def _refuse_failure(command: Sequence[str], end: ProcessEnd) -> None:
-    """Raise what the end of the process means, unless it is a success."""
-    shown = textwrap.shorten(" ".join(command), 200)
-    if end.is_overlong:
-        raise AttemptError(
-            f"{shown!r} printed more than {STDOUT_MAX_BYTES:,} bytes and was stopped; "
-            "have it write a file and print the file's path",
-            kind=FailureKind.TASK_ERROR,
-        )
-    if end.exit_code == 0:
-        return
-    how = f"ended with exit code {end.exit_code}" if end.exit_code > 0 else f"was killed by {_signal_name(end)}"
-    said = end.stderr_tail.decode(errors="replace").strip()
-    raise AttemptError(
-        f"{shown!r} {how}; its stderr ends: {said}" if said else f"{shown!r} {how} and said nothing on stderr",
-        kind=FailureKind.TASK_ERROR,
-        details={"exit_code": end.exit_code},
-    )
-
-
-def _signal_name(end: ProcessEnd) -> str:
-    try:
-        return f"{signal.Signals(-end.exit_code).name} (signal {-end.exit_code})"
-    except ValueError:  # a real-time signal
-        return f"signal {-end.exit_code}"
-
-
-def _why(program: str, exc: OSError | ValueError) -> str:
-    """Say why a program did not start, and what to do."""
-    if isinstance(exc, FileNotFoundError) and "/" not in program:
-        return f"no such program on the PATH; install it, or write './{program}' for a file of the project"
-    if isinstance(exc, FileNotFoundError) and Path(program).exists():
-        return "the interpreter its first line names, or the project's folder, does not exist"
-    if isinstance(exc, FileNotFoundError):
-        return "no such file; check the path, which is relative to the project's folder"
-    if isinstance(exc, PermissionError):
-        return f"it is not executable; run `chmod +x {program}`, or name its interpreter first"
-    if isinstance(exc, OSError) and exc.errno == errno.ENOEXEC:
-        return "it is neither a program nor a script with a '#!' line; add one, or name its interpreter first"
-    return str(exc)
 
 
 def _warn_deprecated(script: Path) -> None:

@@ -111,13 +111,6 @@ async def test_the_attempt_is_named_in_the_environment(runner, say, monkeypatch)
     assert (await runner.run(say(textwrap.dedent(code)))).output == "kept 2 run-1/draft/2 run-1 draft"
 
 
-@pytest.mark.parametrize(("system", "text"), [("Be brief.", "Be brief.\n\nDö it"), (None, "Dö it")])
-async def test_a_command_line_tool_gets_the_prompt_as_text(runner, make_work, system, text):
-    work = make_work(AgentType.CLI, command=("cat",), prompt="Dö it", system=system)
-
-    assert (await runner.run(work)).output == text
-
-
 async def test_a_program_runs_in_the_project_s_folder_and_is_found_there(runner, make_work, file, tmp_path):
     file("bin/tool.sh", "#!/bin/sh\npwd; echo $1\n", 0o755)
 
@@ -189,8 +182,8 @@ async def test_what_cannot_be_started_is_told_with_the_reason_and_the_remedy(run
 
 
 async def test_an_agent_without_a_command_is_the_caller_s_mistake(runner, make_work):
-    with pytest.raises(InvalidTaskError, match="agent 'writer' of type 'cli' has no command"):
-        await runner.run(make_work(AgentType.CLI))
+    with pytest.raises(InvalidTaskError, match="agent 'writer' of type 'script' has no command"):
+        await runner.run(make_work(AgentType.SCRIPT))
 
 
 @pytest.mark.parametrize(
