@@ -428,8 +428,8 @@ TASKS = [
     (
         "wait: {deadline_s: 5}",
         (
-            "wait: no person is asked in this task: its agent is none, its mode is api, no check is by a person and no "
-            "added tasks are to be approved; remove 'wait'"
+            "wait: no person is asked in this task: it has no agent of type human, no mode interactive or hybrid, no "
+            "check by a person and no added tasks to approve; remove 'wait'"
         ),
     ),
     ("agent: ask, mode: api, wait: {deadline_s: 5}", "wait: no person is asked in this task"),

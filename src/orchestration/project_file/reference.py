@@ -145,13 +145,14 @@ A `fallback` chain is a list of agents, or of mappings that say after which kind
 ## Tasks
 
 `tasks` maps ids to fields. Ids are formed like the names of agents. A list of tasks is accepted too; each then has its
-`id`.
+`id`. How-tos: [`checks`](../howto/checks.md), [`effects`](../howto/effects.md),
+[`when`, `for_each` and `adds_tasks`](../howto/dynamic-tasks.md), [`wait`](../howto/human-steps.md).
 
 {tasks}
 
 ## Checks
 
-`checks` of a task is a list of mappings. Each has exactly one of the first seven keys ([how-to](../howto/checks.md)):
+`checks` of a task is a list of mappings, each with exactly one of the first seven keys:
 
 {checks}
 
@@ -169,8 +170,7 @@ checks by a person, and for added tasks that are to be approved. `notify` at the
 
 ## Tasks made at run time
 
-`when`, `for_each` and `adds_tasks` decide while the project runs ([how-to](../howto/dynamic-tasks.md)). `adds_tasks` is
-true, or a mapping:
+`adds_tasks` of a task is true, or a mapping:
 
 {adds_tasks}
 

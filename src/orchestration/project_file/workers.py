@@ -158,8 +158,8 @@ def _waits(content: Content) -> Iterator[Problem]:
     for entry in content.entries:
         if "wait" in entry.given and not _may_ask_person(content, entry, agents):
             message = (
-                "no person is asked in this task: its agent is none, its mode is api, no check is by a person and no "
-                "added tasks are to be approved; remove 'wait'"
+                "no person is asked in this task: it has no agent of type human, no mode interactive or hybrid, no "
+                "check by a person and no added tasks to approve; remove 'wait'"
             )
             yield content.document.at_key(entry.at("wait"), message)
 
