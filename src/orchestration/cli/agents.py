@@ -32,7 +32,7 @@ class AgentReport:
     """One agent: what it is, whether it can work here, and if not, what to do about it (`fix`).
 
     `tool`, `version`, `is_signed_in` (None: it cannot be told without asking the provider) and `permissions` are those
-    of programs.
+    of coding agents.
     """
 
     name: str
@@ -72,22 +72,22 @@ def agents(place: Place, *, as_json: bool) -> None:
 
 
 async def _probe(project: ProjectFile) -> dict[str, CliProbe]:
-    """Look at all programs at once: some take seconds to say their version."""
-    agents = [agent for agent in project.agents if agent.agent_type is AgentType.CLI]
+    """Look at all coding agents at once: some take seconds to say their version."""
+    agents = [agent for agent in project.agents if agent.tool is not None]
     async with asyncio.TaskGroup() as group:
         probes = {agent.name: group.create_task(probe(agent, project.root)) for agent in agents}
     return {name: task.result() for name, task in probes.items()}
 
 
 def inspect_agent(agent: AgentConfig, project: ProjectFile, found: CliProbe | None = None) -> AgentReport:
-    """Say whether an agent can work on this machine. `found`: what is known of it, where it is a program."""
+    """Say whether an agent can work on this machine. `found`: what is known of it, where it is a coding agent."""
     common: dict[str, Any] = {"name": agent.name, "type": agent.agent_type.value, "is_enabled": agent.enabled}
     if agent.agent_type in LLM_TYPES:
         return _inspect_model(agent, project, common)
     if agent.agent_type is AgentType.HUMAN:
         return AgentReport(**common, note="a person: orchestrate answer")
     if found is not None:
-        return _inspect_program(agent, found, common)
+        return _inspect_tool(agent, found, common)
     fix = _missing_function(agent, project.root) if agent.function else _missing_program(agent, project.root)
     return AgentReport(**common, note=agent.function or " ".join(agent.command), is_ready=not fix, fix=fix)
 
@@ -111,23 +111,19 @@ def _inspect_model(agent: AgentConfig, project: ProjectFile, common: dict[str, A
     )
 
 
-def _inspect_program(agent: AgentConfig, found: CliProbe, common: dict[str, Any]) -> AgentReport:
-    tool = None if agent.tool is None else agent.tool.value
-    notes = [found.path or found.program]
-    if tool is not None:
-        signed_in = {True: f"signed in by {found.sign_in}", None: f"signed in or not: {found.sign_in}", False: ""}
-        notes = [agent.permissions, signed_in[found.is_signed_in] if found.path else ""]
+def _inspect_tool(agent: AgentConfig, found: CliProbe, common: dict[str, Any]) -> AgentReport:
+    signed_in = {True: f"signed in by {found.sign_in}", None: f"signed in or not: {found.sign_in}", False: ""}
     return AgentReport(
         **common,
         model=agent.model or "",
         is_ready=not found.fix,
-        note=", ".join(note for note in notes if note),
+        note=signed_in[found.is_signed_in] if found.path else "",
         fix=found.fix,
-        tool=tool,
+        tool=str(agent.tool),
         program=found.path or found.program,
         version=found.version or None,
-        is_signed_in=found.is_signed_in,
-        permissions=None if tool is None else agent.permissions,
+        is_signed_in=found.is_signed_in if found.path else None,
+        permissions=agent.permissions,
     )
 
 
@@ -159,6 +155,7 @@ def _cells(report: AgentReport) -> list[Cell]:
         (report.type, ""),
         (report.model, ""),
         (report.sdk or _tool(report), "dim"),
+        (report.permissions or "", "yellow" if report.permissions == "full" else "dim"),
         (state, style),
         (report.fix or report.note, ""),
     ]
