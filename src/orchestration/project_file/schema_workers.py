@@ -47,7 +47,7 @@ def program() -> Schema:
         | {"minItems": 1},
         "result": {
             "type": "string",
-            "pattern": rf"^[^.\s]+(\.[^.\s]+)*{END}",
+            "pattern": rf"^[^.]+(\.[^.]+)*{END}",
             "description": "Where the result stands in the JSON that a program prints: keys and positions in lists, "
             "with dots between them. Without it the result is all that is printed.",
             "errorMessage": "expected keys and positions with dots between them, such as choices.0.text",
