@@ -33,9 +33,11 @@ __all__ = [
     "Transcript",
     "Usage",
     "as_dict",
+    "as_list",
     "as_text",
     "count",
     "last_words",
+    "number",
     "plain",
 ]
 
@@ -43,6 +45,7 @@ Record = Mapping[str, Any]
 
 _ERROR_CHARS = 600
 _ANSWER_CHARS = 10_000_000
+_NUMBER_MAX = 1e15  # what is larger is a mistake
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,15 +275,27 @@ def as_dict(value: object) -> Record:
     return value if isinstance(value, dict) else {}
 
 
+def as_list(value: object) -> list[Any]:
+    """Return a list as it is, and anything else as an empty one."""
+    return value if isinstance(value, list) else []
+
+
 def as_text(value: object) -> str:
     """Return text as it is, and anything else as none."""
     return value if isinstance(value, str) else ""
 
 
-def count(record: Record, name: str) -> int:
-    """Return a number of tokens; 0 where there is none, or what is there is none."""
+def number(record: Record, name: str) -> float | None:
+    """Return a number that is 0 or more; None where there is none, or what is there is none."""
     value = record.get(name)
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else 0
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return value if 0 <= value < _NUMBER_MAX else None
+
+
+def count(record: Record, name: str) -> int:
+    """Return a number of tokens, or of other things; 0 where there is none."""
+    return int(number(record, name) or 0)
 
 
 def plain(line: bytes) -> str:

@@ -20,8 +20,10 @@ from orchestration.runners.cli_tools.base import (
     Transcript,
     Usage,
     as_dict,
+    as_list,
     as_text,
     count,
+    number,
 )
 
 if TYPE_CHECKING:
@@ -144,7 +146,7 @@ def _message(record: Record, seen: Transcript) -> Iterator[Report]:
     seen.has_worked = True
     # The same message comes once per block, each time with the usage of all of it.
     seen.unsettled[as_text(message.get("id"))] = _usage(as_dict(message.get("usage")))
-    for block in message.get("content") or ():
+    for block in as_list(message.get("content")):
         if as_dict(block).get("type") == "text":
             yield Report("text", as_text(block.get("text")))
         elif as_dict(block).get("type") == "tool_use":
@@ -159,13 +161,13 @@ def _end(record: Record, seen: Transcript) -> None:
     seen.is_settled = True
     seen.calls = [_call(model, as_dict(use)) for model, use in as_dict(record.get("modelUsage")).items()]
     seen.facts["num_turns"] = count(record, "num_turns")
-    if denied := record.get("permission_denials"):
+    if denied := as_list(record.get("permission_denials")):
         seen.facts["permission_denials"] = [as_text(as_dict(denial).get("tool_name")) for denial in denied]
     seen.unsay(as_text(record.get("result")))
     seen.data = record.get("structured_output")
     if record.get("is_error") or record.get("subtype") != "success":
         status = record.get("api_error_status")
-        errors = "; ".join(as_text(error) for error in record.get("errors") or ())
+        errors = "; ".join(as_text(error) for error in as_list(record.get("errors")))
         seen.fail(
             seen.answer or errors or as_text(record.get("subtype")),
             status=status if isinstance(status, int) else None,
@@ -177,7 +179,7 @@ def _end(record: Record, seen: Transcript) -> None:
 
 
 def _call(model: str, use: Record) -> Call:
-    cost = use.get("costUSD")
+    cost = number(use, "costUSD")
     cached, written = count(use, "cacheReadInputTokens"), count(use, "cacheCreationInputTokens")
     usage = Usage(
         input_tokens=count(use, "inputTokens") + cached + written,

@@ -19,6 +19,7 @@ from orchestration.runners.cli_tools.base import (
     Transcript,
     Usage,
     as_dict,
+    as_list,
     as_text,
     count,
 )
@@ -109,7 +110,7 @@ def _item(item: Record, seen: Transcript, *, is_done: bool) -> Iterator[Report]:
     elif kind == "command_execution" and not is_done:
         yield Report("tool", as_text(item.get("command")))
     elif kind == "file_change" and is_done:
-        paths = [as_text(as_dict(change).get("path")) for change in item.get("changes") or ()]
+        paths = [as_text(as_dict(change).get("path")) for change in as_list(item.get("changes"))]
         yield Report("tool", f"edit {' '.join(paths)}")
     elif kind in {"mcp_tool_call", "web_search"} and is_done:
         yield Report("tool", f"{kind} {as_text(item.get('tool')) or as_text(item.get('query'))}".strip())

@@ -21,6 +21,7 @@ from orchestration.runners.cli_tools.base import (
     as_dict,
     as_text,
     count,
+    number,
 )
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _step(part: Record, seen: Transcript) -> None:
         reasoning_tokens=reasoning,
     )
     before = seen.calls[0] if seen.calls else Call()
-    cost = Decimal(before.cost_usd or 0) + Decimal(str(part.get("cost") or 0))
+    cost = Decimal(before.cost_usd or 0) + Decimal(str(number(part, "cost") or 0))
     total = Usage(*(one + other for one, other in zip(before.usage, usage, strict=True)))
     seen.calls = [Call(usage=total, cost_usd=str(cost) if cost else None)]  # it says 0 where it knows no price
     seen.is_done = part.get("reason") == "stop"
