@@ -120,7 +120,10 @@ class ByHand:
 
     def _record(self, known: TaskState, result: ExecutionResult, *, by: Literal["person", "caller"]) -> None:
         task_id = known.task.task_id
-        added = self._expansion.added(known, self._journal.state, result.metadata.get("data"))
+        data = result.metadata.get("data")
+        if data is None and known.task.adds_tasks is not None:
+            data = _tasks_in(result.output)
+        added = self._expansion.added(known, self._journal.state, data)
         self._journal.record(ev.TaskCompleted(at=now(), task_id=task_id, result=result, by=by, added=added))
 
 
@@ -147,6 +150,16 @@ def _result(
         error=error,
         metadata=metadata,
     )
+
+
+def _tasks_in(text: str) -> object:
+    """Return what a person wrote of tasks to be added; somebody who says only that it is done adds none."""
+    if not text.strip():
+        return []
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return None
 
 
 def _as_json(known: TaskState, output: object) -> tuple[str, object]:

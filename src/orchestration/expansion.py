@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,12 @@ from orchestration import events as ev
 from orchestration import graph, template
 from orchestration.agent_registry import LLM_TYPES, AgentType
 from orchestration.clock import now
-from orchestration.errors import AttemptError, CycleError, FailureKind, OrchestrationError
+from orchestration.errors import AttemptError, CycleError, FailureKind, InvalidTaskError, OrchestrationError
+from orchestration.fold import apply
 from orchestration.task import AgentTask, ExecutionResult, ExecutionStatus, TaskPriority, TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from orchestration.agent_registry import AgentRegistry
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ADDED_TASKS_SCHEMA", "Expansion", "gathered"]
 
+_PRIORITIES = tuple(priority.name.lower() for priority in TaskPriority)
 # What a result that adds tasks looks like, unless its task says otherwise.
 ADDED_TASKS_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -49,7 +52,7 @@ ADDED_TASKS_SCHEMA: dict[str, Any] = {
                     "description": {"type": "string", "description": "everything the worker has to know"},
                     "agent": {"type": "string"},
                     "dependencies": {"type": "array", "items": {"type": "string"}},
-                    "priority": {"enum": [priority.name.lower() for priority in TaskPriority]},
+                    "priority": {"enum": list(_PRIORITIES)},
                     "adds_tasks": {"type": "boolean", "description": "whether its result may add tasks in turn"},
                 },
             },
@@ -57,6 +60,17 @@ ADDED_TASKS_SCHEMA: dict[str, Any] = {
     },
 }
 _FIELDS = frozenset(ADDED_TASKS_SCHEMA["properties"]["tasks"]["items"]["properties"])
+_FORMS: tuple[tuple[str, Callable[[object], bool], str], ...] = (
+    ("description", lambda value: isinstance(value, str), "text"),
+    ("agent", lambda value: isinstance(value, str), "the name of an agent"),
+    (
+        "dependencies",
+        lambda value: isinstance(value, list | tuple) and all(isinstance(name, str) for name in value),
+        "a list of ids",
+    ),
+    ("priority", lambda value: value in _PRIORITIES, f"one of {', '.join(_PRIORITIES)}"),
+    ("adds_tasks", lambda value: isinstance(value, bool), "true or false"),
+)
 _USES_ITEM = re.compile(r"\bitem\b")
 _LABEL_CHARS = 40
 
@@ -76,19 +90,19 @@ class Expansion:
             AttemptError: of kind `bad_request`, if an expression cannot be evaluated, or gives no list, or a long one.
 
         """
-        task = known.task
+        task, values = known.task, _Values(known.task, context, self._root)
         if known.instances:
             return ev.TaskCompleted(at=now(), task_id=task.task_id, result=gathered(state, known))
-        if task.when is not None and not (task.for_each and _USES_ITEM.search(task.when)):
-            value = await asyncio.to_thread(template.evaluate, "when", task.when, task, context, self._root)
-            if not value:
-                return ev.TaskSkipped(
-                    at=now(), task_id=task.task_id, reason=f"`when` does not hold: {task.when.strip()}"
-                )
+        is_of_items = task.for_each is not None and task.when is not None and _USES_ITEM.search(task.when)
+        if task.when is not None and not is_of_items and not await asyncio.to_thread(values.holds, task.when):
+            return ev.TaskSkipped(at=now(), task_id=task.task_id, reason=f"`when` does not hold: {task.when.strip()}")
         if task.for_each is None:
             return None
-        items = await asyncio.to_thread(template.evaluate, "for_each", task.for_each, task, context, self._root)
-        instances = tuple(_instances(task, _plain_items(task, items)))
+        items = await asyncio.to_thread(values.items, task.for_each)
+        try:
+            instances = tuple(_instances(task, items))
+        except InvalidTaskError as exc:
+            raise _refusal(f"`for_each` of task {task.task_id!r}: {exc}") from exc
         if not instances:
             return ev.TaskSkipped(
                 at=now(), task_id=task.task_id, reason=f"`for_each` is empty: {task.for_each.strip()}"
@@ -151,30 +165,25 @@ class Expansion:
             task = AgentTask(
                 f"{origin.task_id}.{wanted['id']}",
                 wanted["title"],
-                wanted.get("description", ""),
+                wanted.get("description") or "",
                 agent=agent,
                 dependencies=(origin.task_id, *_dependencies(origin.task_id, wanted, ids, state)),
-                priority=TaskPriority[str(wanted.get("priority", "medium")).upper()],
+                priority=TaskPriority[(wanted.get("priority") or "medium").upper()],
                 adds_tasks=rule if may_add else None,
             )
-        except KeyError as exc:
-            raise _bad(f"the priority {exc} of task {wanted['id']!r} is unknown") from None
         except OrchestrationError as exc:
             raise _bad(f"task {wanted['id']!r}: {exc}") from exc
-        if task.task_id in state.tasks and state.tasks[task.task_id].origin != origin.task_id:
+        if task.task_id in state.tasks:
             raise _bad(f"the id {task.task_id!r} is taken; give the task another one")
         return task
 
-    def _refuse_cycle(self, known: TaskState, tasks: Sequence[AgentTask], state: RunState) -> None:
+    def _refuse_cycle(self, known: TaskState, tasks: tuple[AgentTask, ...], state: RunState) -> None:
         """Refuse tasks that wait for what waits for their origin: those wait for them, too."""
-        edges = {other.task.task_id: list(state.edges_of(other)) for other in state.unordered()}
-        origin = known.task.task_id
-        for names in edges.values():
-            if origin in names:
-                names.extend(task.task_id for task in tasks)
-        edges |= {task.task_id: list(task.dependencies) for task in tasks}
+        result = ExecutionResult(known.task.task_id, status=ExecutionStatus.SUCCESS)
+        fact = ev.TaskCompleted(at=now(), task_id=known.task.task_id, result=result, added=tasks)
+        after = apply(state, fact)
         try:
-            graph.topological_order(edges)
+            graph.topological_order({other.task.task_id: after.edges_of(other) for other in after.unordered()})
         except CycleError as exc:
             raise _bad(str(exc)) from exc
 
@@ -229,23 +238,40 @@ def _label(item: Any, number: int) -> str:
     return str(number)
 
 
-def _plain_items(task: AgentTask, items: Any) -> list[Any]:
-    """Return the items as the JSON they will be stored as."""
-    if isinstance(items, Mapping | str | bytes) or not hasattr(items, "__iter__"):
-        raise _refusal(
-            f"`for_each` of task {task.task_id!r} gives {type(items).__name__}, expected a list; "
-            "name one, such as tasks.plan.data.files"
-        )
-    listed = list(islice(items, task.max_items + 1))
-    if len(listed) > task.max_items:
-        raise _refusal(
-            f"`for_each` of task {task.task_id!r} gives more than {task.max_items} items; raise its max_items"
-        )
-    try:
-        plain: list[Any] = msgspec.to_builtins(listed)
-    except (TypeError, ValueError) as exc:
-        raise _refusal(f"`for_each` of task {task.task_id!r} gives what JSON cannot say: {exc}") from exc
-    return plain
+class _Values:
+    """What the expressions of one task come to. They block: ask for them in a thread."""
+
+    def __init__(self, task: AgentTask, context: AttemptContext, root: Path | None) -> None:
+        self._task = task
+        self._evaluate = partial(template.evaluate, task=task, context=context, root=root)
+
+    def holds(self, condition: str) -> bool:
+        """Tell whether a `when` holds."""
+        return self._evaluate("when", condition, then=bool)
+
+    def items(self, expression: str) -> list[Any]:
+        """Return the items of a `for_each` as the JSON they will be stored as."""
+        limit = self._task.max_items
+        listed = self._evaluate("for_each", expression, then=partial(_listed, limit=limit))
+        what = f"`for_each` of task {self._task.task_id!r} gives"
+        if not isinstance(listed, list):
+            raise _refusal(f"{what} {listed}, expected a list; name one, such as tasks.plan.data.files")
+        if len(listed) > limit:
+            raise _refusal(f"{what} more than {limit} items; raise its max_items")
+        try:
+            plain: list[Any] = msgspec.json.decode(msgspec.json.encode(listed))
+        except (TypeError, ValueError, RecursionError) as exc:
+            raise _refusal(f"{what} what JSON cannot say: {exc}") from exc
+        if None in plain:
+            raise _refusal(f"{what} null as item {plain.index(None) + 1}; leave such out, as with `| reject('none')`")
+        return plain
+
+
+def _listed(items: Any, *, limit: int) -> list[Any] | str:
+    """Return at most one item more than the limit; for what is no list, its type."""
+    if isinstance(items, Mapping | str | bytes) or not isinstance(items, Iterable):
+        return type(items).__name__
+    return list(islice(items, limit + 1))
 
 
 def _wanted(task_id: str, data: Any) -> list[Mapping[str, Any]]:
@@ -256,8 +282,11 @@ def _wanted(task_id: str, data: Any) -> list[Mapping[str, Any]]:
     for one in wanted:
         if not isinstance(one, Mapping) or not isinstance(one.get("id"), str) or not isinstance(one.get("title"), str):
             raise _bad(f"{str(one)[:200]!r} is not a task; expected an object with id and title")
-        if unknown := set(one) - _FIELDS:
-            raise _bad(f"task {one['id']!r} has {sorted(unknown)}, expected only {', '.join(sorted(_FIELDS))}")
+        if unknown := sorted(str(name) for name in one if name not in _FIELDS):
+            raise _bad(f"task {one['id']!r} has {unknown}, expected only {', '.join(sorted(_FIELDS))}")
+        for name, is_right, expected in _FORMS:
+            if (value := one.get(name)) is not None and not is_right(value):
+                raise _bad(f"the {name} of task {one['id']!r} is {str(value)[:200]!r}, expected {expected}")
     return list(wanted)
 
 

@@ -280,7 +280,7 @@ class ProjectOrchestrator:
         known = self._journal.state.tasks.get(task_id)
         if known is None or not known.instances or known.status is not TaskStatus.PENDING:
             return result
-        await self.execute_parallel_tasks(known.instances)
+        await self._execute_together(known.instances, agent)
         return await self._task_run.run(task_id, agent)
 
     async def execute_parallel_tasks(self, task_ids: Sequence[str]) -> list[ExecutionResult]:
@@ -292,10 +292,12 @@ class ProjectOrchestrator:
             StoreError: if an outcome could not be kept.
 
         """
+        return await self._execute_together(task_ids)
 
+    async def _execute_together(self, task_ids: Sequence[str], agent: str | None = None) -> list[ExecutionResult]:
         async def run(task_id: str) -> ExecutionResult:
             try:
-                return await self.execute_task(task_id)
+                return await self.execute_task(task_id, agent)
             except StoreError:
                 raise
             except Exception as exc:  # noqa: BLE001 -- the contract: any exception is that task's result

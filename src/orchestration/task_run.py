@@ -19,7 +19,7 @@ from orchestration.journal import now
 from orchestration.task import SATISFIED, AgentTask, ExecutionResult, ExecutionStatus, FailureKind, TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from orchestration.attempt import Purse
@@ -132,7 +132,7 @@ class TaskRun:
         execution = self._running[task_id] = _Execution(me)
         try:
             if known.task.when is not None or known.task.for_each is not None:
-                instead = await self._instead(known)
+                instead = await self._instead(execution, known)
                 if instead is not None:
                     return instead
             self.start(task_id, agent)
@@ -165,7 +165,7 @@ class TaskRun:
             )
         )
 
-    async def _instead(self, known: TaskState) -> ExecutionResult | None:
+    async def _instead(self, execution: _Execution, known: TaskState) -> ExecutionResult | None:
         """Let a task be skipped, expanded or gathered; None if it is to be carried out as it stands.
 
         Raises:
@@ -174,25 +174,49 @@ class TaskRun:
         """
         task_id = known.task.task_id
         self._refuse_unmet(known)
+        event: ev.Event | None
         try:
-            event = await self._expansion.before(known, self._journal.state, self._context(known))
+            event = await self._before(execution, known)
+        except asyncio.CancelledError:
+            if not execution.is_cancelled:
+                raise
+            event = ev.TaskCancelled(at=now(), task_id=task_id)
         except AttemptError as exc:
-            self.start(task_id)
-            result = failure(task_id, exc, known=known)
-            self._journal.record(ev.TaskFailed(at=now(), task_id=task_id, result=result))
-            await self._journal.durable()
-            return result
-        if event is None:
-            return None
+            event = ev.TaskFailed(at=now(), task_id=task_id, result=failure(task_id, exc, known=known))
         latest = self._journal.state.tasks.get(task_id)
-        if latest is not known:  # settled, changed or reset while its expression was evaluated: that goes before
+        if latest is None or not self._still_holds(known, latest):
             return (latest and latest.result) or _no_result(latest or known)
+        if event is None:
+            execution.is_working = True
+            return None
+        if isinstance(event, ev.TaskFailed):
+            self.start(task_id)
         self._journal.record(event)
+        if execution.runner.cancelling() > execution.is_cancelled:
+            raise asyncio.CancelledError
         await self._journal.durable()
         settled = self._journal.state.find(task_id)
         if settled.status is TaskStatus.COMPLETED:
             await self._outputs.write(settled)
-        return settled.result or _no_result(settled)
+        is_cancelled = settled.status is TaskStatus.CANCELLED
+        execution.result = _as_cancelled(settled) if is_cancelled else settled.result or _no_result(settled)
+        return execution.result
+
+    def _still_holds(self, known: TaskState, latest: TaskState) -> bool:
+        """Tell whether nothing that matters was said of a task while its expressions were evaluated."""
+        if (latest.status, latest.task, latest.instances) != (known.status, known.task, known.instances):
+            return False
+        return not unmet_dependencies(self._journal.state, latest)
+
+    async def _before(self, execution: _Execution, known: TaskState) -> ev.Event | None:
+        """Return what happens to a task in place of being carried out; cancelled here and nowhere later."""
+        try:
+            event = await self._expansion.before(known, self._journal.state, self._context(known))
+            if execution.is_cancelled:
+                await asyncio.sleep(0)
+            return event
+        finally:
+            execution.is_working = False
 
     def _refuse_unmet(self, known: TaskState) -> None:
         if unmet := unmet_dependencies(self._journal.state, known):
@@ -277,14 +301,7 @@ class TaskRun:
         if self._is_current(known):
             with contextlib.suppress(StoreError):  # told by whoever waits for the store; the cancellation must go on
                 self._journal.record(self._broken_off(execution, self._journal.state.find(task_id)))
-        return ExecutionResult(
-            task_id,
-            agent=known.agent,
-            status=ExecutionStatus.CANCELLED,
-            started_at=known.started_at,
-            completed_at=now(),
-            error="cancelled",
-        )
+        return _as_cancelled(known)
 
     def _broken_off(self, execution: _Execution, latest: TaskState) -> ev.Event:
         """Say what becomes of a task that was stopped; what must not happen twice may have happened."""
@@ -388,10 +405,20 @@ def _input(state: RunState, name: str) -> TaskInput | None:
     if known.result is None or known.status is not TaskStatus.COMPLETED:
         return None
     metadata = known.result.metadata
-    added = {name: given for name in known.added if (given := _input(state, name)) is not None} if known.added else {}
+    added = dict(_added(state, known)) if known.added or known.instances else {}
     return TaskInput(
         output=known.result.output, data=metadata.get("data"), files=tuple(metadata.get("files", ())), added=added
     )
+
+
+def _added(state: RunState, known: TaskState) -> Iterator[tuple[str, TaskInput]]:
+    """Yield what the tasks came to that a task, or its instances, have added."""
+    for name in known.instances:
+        if name in state.tasks:
+            yield from _added(state, state.tasks[name])
+    for name in known.added:
+        if (given := _input(state, name)) is not None:
+            yield name, given
 
 
 def unmet_dependencies(state: RunState, known: TaskState) -> list[str]:
@@ -414,6 +441,17 @@ def _as_executed(known: TaskState) -> AgentTask:
     return replace(task, output_schema=ADDED_TASKS_SCHEMA)
 
 
+def _as_cancelled(known: TaskState) -> ExecutionResult:
+    return ExecutionResult(
+        known.task.task_id,
+        agent=known.agent,
+        status=ExecutionStatus.CANCELLED,
+        started_at=known.started_at,
+        completed_at=now(),
+        error="cancelled",
+    )
+
+
 def _no_result(known: TaskState) -> ExecutionResult:
     """Return what there is to say of a task without an outcome: it was skipped, or its instances have to be done."""
     return ExecutionResult(known.task.task_id, metadata={"status": known.status.value})
@@ -430,12 +468,14 @@ def with_status(task: AgentTask, status: TaskStatus) -> AgentTask:
 
 def failure(task_id: str, exc: Exception, *, known: TaskState | None = None) -> ExecutionResult:
     """Turn an exception into the result of the task it ended."""
+    ours = exc if isinstance(exc, AttemptError) else None
+    error = str(exc) if ours else f"{type(exc).__name__}: {exc}"
     return ExecutionResult(
         task_id,
         agent=known.agent if known else "",
         status=ExecutionStatus.FAILED,
         started_at=known.started_at if known else None,
         completed_at=now(),
-        error=f"{type(exc).__name__}: {exc}".encode(errors="backslashreplace").decode(),
-        metadata={"failure_kind": FailureKind.TASK_ERROR.value},
+        error=error.encode(errors="backslashreplace").decode(),
+        metadata={"failure_kind": (ours.kind if ours else FailureKind.TASK_ERROR).value},
     )

@@ -73,17 +73,20 @@ def render(task: AgentTask, context: AttemptContext, root: Path | None) -> str:
     return _within_words(f"the prompt of task {task.task_id!r} cannot be made", lambda: _render(task, context, root))
 
 
-def evaluate(name: str, expression: str, task: AgentTask, context: AttemptContext, root: Path | None) -> Any:
-    """Return the value of an expression such as `tasks.review.data.score < 7`. Blocks: call it in a thread.
+def evaluate(
+    name: str, expression: str, task: AgentTask, context: AttemptContext, root: Path | None, *, then: Callable[[Any], T]
+) -> T:
+    """Return what `then` makes of the value of an expression such as `tasks.review.data.score < 7`.
 
-    `name` is the field of the task that it stands in. It may stand in `{{ }}`, as in a template.
+    `name` is the field of the task that it stands in. It may stand in `{{ }}`, as in a template. Values may be lazy, so
+    `then` is where they are looked into. Blocks: call it in a thread.
 
     Raises:
         AttemptError: of kind `bad_request`, naming the task, the field and what is wrong.
 
     """
     what = f"`{name}` of task {task.task_id!r} cannot be evaluated: {expression.strip()!r}"
-    return _within_words(what, lambda: _evaluate(expression, task, context, root))
+    return _within_words(what, lambda: then(_evaluate(expression, task, context, root)))
 
 
 def _within_words(what: str, make: Callable[[], T]) -> T:
