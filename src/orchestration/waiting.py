@@ -81,7 +81,7 @@ def asked(state: RunState, at: datetime) -> list[Asked]:
     waiting = [known for known in state.unordered() if is_asked(known)]
     if not waiting:
         return []
-    later = dependents({known.task.task_id: state.edges_of(known) for known in state.unordered()})
+    later = dependents({known.task.task_id: state.edges_of(known) for known in state.ordered()})
     found = [_asked(state, known, at, later) for known in waiting]
     return sorted(found, key=lambda each: (not each.is_overdue, each.asked_at, each.known.position))
 

@@ -29,6 +29,7 @@ __all__ = ["Person"]
 
 # How long it takes until somebody looks after a run that has stopped, or after a lane that was turned off.
 _LOOKS_AFTER_S = 30.0
+_ASKED = (TaskStatus.WAITING, TaskStatus.NEEDS_REVIEW)
 
 
 class Person:
@@ -60,7 +61,7 @@ class Person:
                 self._timers.append(loop.call_at(order.at_s, self._do, partial(self._obey, order)))
         project.subscribe(self._on_fact)
         for known in project.state.ordered():
-            if known.status is TaskStatus.WAITING:
+            if known.status in _ASKED:
                 self._ask(known.task.task_id)
 
     def leave(self) -> None:
@@ -92,7 +93,7 @@ class Person:
     # -- what is asked ---------------------------------------------------------------------------------------------
 
     def _on_fact(self, event: ev.Event, _state: RunState) -> None:
-        if isinstance(event, ev.TaskWaiting):
+        if isinstance(event, ev.TaskWaiting | ev.TaskNeedsReview):
             self._ask(event.task_id)
         elif isinstance(event, ev.TaskParked) and event.kind is FailureKind.BUDGET and not self._is_looking:
             self._is_looking = True
@@ -119,8 +120,8 @@ class Person:
         if project is None:
             return
         self._asked.discard(task_id)
-        known = project.state.tasks[task_id]
-        if known.status is TaskStatus.WAITING:
+        known = project.state.tasks.get(task_id)
+        if known is not None and known.status in _ASKED:
             if known.need == "answer":
                 project.answer(task_id, f"a person's answer to {task_id}")
             elif self._chance.random() < self._scenario.rejects:

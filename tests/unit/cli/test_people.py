@@ -1,5 +1,6 @@
 """The inbox, and questions that go out as files: read off real facts, answered through the real orchestrator."""
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -114,6 +115,21 @@ class TestInbox:
 
     def test_what_it_holds_up_is_named(self, trial, capsys):
         assert "holds up 1 task; these could start at once: later" in run(capsys, "inbox")[1]
+
+    def test_of_many_that_it_holds_up_a_few_are_named(self, trial, capsys):
+        later = {f"later-{number}": {"agent": "me", "dependencies": ["form"]} for number in range(8)}
+        (trial / "orchestrate.yaml").write_text(json.dumps(FILE | {"tasks": FILE["tasks"] | later}))
+        held = "holds up 8 tasks; these could start at once: later-0, later-1, later-2, later-3, later-4 and 3 more"
+        assert held in run(capsys, "inbox")[1]
+
+    def test_a_question_that_was_asked_before_its_inputs_were_reset_has_no_files(self, trial, capsys):
+        assert run(capsys, "reset", "notes")[0] == 0
+        journal = Journal(SqliteStore(state_path(trial, "trial")))
+        journal.open()
+        for event in (started("ask", attempt=2), waits("ask", "again")):
+            journal.record(event)
+        asyncio.run(journal.aclose())
+        assert json.loads(run(capsys, "inbox", "ask", "--json")[1])["files"] == []
 
     def test_each_cause_of_a_review_has_its_own_question_and_words(self, trial, capsys):
         out = run(capsys, "inbox")[1]
