@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from orchestration.run_state import TaskState
     from orchestration.store.base import Store
-    from orchestration.task import AgentTask
 
     Subscriber = Callable[[ev.Event, RunState], None]
 
@@ -118,10 +117,12 @@ class Journal:
         return self._schedule.ready(self._state)
 
     def take(
-        self, has_slot: Callable[[str | None], bool], may_start: Callable[[AgentTask], bool] = lambda _task: True
+        self,
+        has_slot: Callable[[str | None], bool],
+        may_write: Callable[[tuple[str, ...]], bool] = lambda _scopes: True,
     ) -> str | None:
         """Take the next ready task that may start off the schedule; None when there is none. See `Schedule.take`."""
-        return self._schedule.take(self._state, has_slot, may_start)
+        return self._schedule.take(self._state, has_slot, may_write)
 
     def reschedule(self) -> None:
         """Put tasks that were taken, but did not start, back on the schedule."""

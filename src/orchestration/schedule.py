@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orchestration.run_state import RunState, TaskState
-    from orchestration.task import AgentTask
 
 __all__ = ["Schedule"]
 
 # Facts that change the graph itself or many tasks at once; they are rare, so the schedule is built anew.
 _REBUILD = (ev.TaskAdded, ev.TaskChanged, ev.TaskRemoved, ev.TaskReset, ev.TaskExpanded)
-_NOBODY = ""  # no agent has this name
+_Rank = tuple[int, int]  # the smaller one first
+_Need = tuple[str | None, tuple[str, ...]]  # an agent's slot, and what is written
 _BACK_TO_PENDING = (ev.TaskInterrupted, ev.TaskRejected, ev.TaskReopened)
 
 
@@ -33,10 +33,11 @@ class Schedule:
         self._is_stale = True
         self._dependents: dict[str, list[str]] = {}
         self._missing: dict[str, int] = {}
-        self._ready: dict[str, tuple[int, int]] = {}
-        # One heap per agent, so that an agent at its limit does not hide the tasks of the others. Entries whose
-        # task is no longer ready are dropped when they come up.
-        self._heaps: dict[str | None, list[tuple[tuple[int, int], str]]] = {}
+        self._ready: dict[str, _Rank] = {}
+        # One heap for those that the same slots and files are needed for, so that an agent at its limit, or a folder
+        # that is written to, does not hide the tasks of the others. Entries whose task is no longer ready are dropped
+        # when they come up.
+        self._heaps: dict[_Need, list[tuple[_Rank, str]]] = {}
 
     def update(self, state: RunState, event: ev.Event) -> None:
         """Take in one fact; `state` is the state after it."""
@@ -62,40 +63,32 @@ class Schedule:
         self,
         state: RunState,
         has_slot: Callable[[str | None], bool],
-        may_start: Callable[[AgentTask], bool] = lambda _task: True,
+        may_write: Callable[[tuple[str, ...]], bool] = lambda _scopes: True,
     ) -> str | None:
         """Remove and return the next task whose agent has a slot; None when there is none.
 
-        `has_slot` is asked of agents with ready tasks; None stands for tasks that name no agent.
-        `may_start` is asked of tasks that say what they write; those that may not start now stay ready.
+        `has_slot` is asked of agents with ready tasks; None stands for tasks that name no agent. `may_write` is asked
+        of the scopes of tasks that have some; those that may not start now stay ready.
         """
         if self._is_stale:
             self._build(state)
-        aside: list[tuple[str | None, tuple[tuple[int, int], str]]] = []
-        taken = None
-        while (agent := self._next_agent(has_slot)) != _NOBODY:
-            entry = heappop(self._heaps[agent])
-            task_id = entry[1]
-            task = state.tasks[task_id].task
-            if not task.writes or may_start(task):
-                del self._ready[task_id]
-                taken = task_id
-                break
-            aside.append((agent, entry))
-        for agent, entry in aside:
-            heappush(self._heaps[agent], entry)
-        return taken
-
-    def _next_agent(self, has_slot: Callable[[str | None], bool]) -> str | None:
-        """Return whose heap begins with the task that is to start next."""
-        best: tuple[tuple[int, int], str] | None = None
-        chosen: str | None = _NOBODY
-        for agent, heap in self._heaps.items():
+        best: tuple[_Rank, str] | None = None
+        chosen: list[tuple[_Rank, str]] = []
+        used_up = []
+        for (agent, writes), heap in self._heaps.items():
             while heap and self._ready.get(heap[0][1]) != heap[0][0]:
                 heappop(heap)
-            if heap and (best is None or heap[0] < best) and has_slot(agent):
-                best, chosen = heap[0], agent
-        return chosen
+            if not heap:
+                used_up.append((agent, writes))
+            elif (best is None or heap[0] < best) and has_slot(agent) and (not writes or may_write(writes)):
+                best, chosen = heap[0], heap
+        for need in used_up:
+            del self._heaps[need]
+        if best is None:
+            return None
+        heappop(chosen)
+        del self._ready[best[1]]
+        return best[1]
 
     def _build(self, state: RunState) -> None:
         self._is_stale = False
@@ -120,7 +113,7 @@ class Schedule:
             return
         rank = (-known.task.priority, known.position)
         self._ready[known.task.task_id] = rank
-        heappush(self._heaps.setdefault(known.task.agent, []), (rank, known.task.task_id))
+        heappush(self._heaps.setdefault((known.task.agent, known.task.writes), []), (rank, known.task.task_id))
 
 
 def _is_satisfied(state: RunState, task_id: str) -> bool:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from orchestration.journal import Journal
     from orchestration.run_state import RunState
-    from orchestration.task import AgentTask, ExecutionResult
+    from orchestration.task import ExecutionResult
 
 __all__ = ["Workflow", "first_error"]
 
@@ -72,6 +72,7 @@ class Workflow:
         self._per_agent: Counter[str | None] = Counter()
         self._running = 0
         self._writing: dict[str, tuple[str, ...]] = {}  # the scopes of running tasks that have some
+        self._may_be_written: dict[tuple[str, ...], bool] = {}  # what was found out since those last changed
         self._is_stopping = False
         self._is_cancelled = False
         self.results: dict[str, ExecutionResult] = {}
@@ -135,6 +136,7 @@ class Workflow:
             definition = self._journal.state.tasks[task_id].task
             if definition.writes:
                 self._writing[task_id] = definition.writes
+                self._may_be_written.clear()
             agent = definition.agent or self._default_agent
             self._running += 1
             self._per_agent[agent] += 1
@@ -143,7 +145,8 @@ class Workflow:
 
     def _free(self, agent: str | None, task_id: str, _task: asyncio.Task[None]) -> None:
         self._running -= 1
-        self._writing.pop(task_id, None)
+        if self._writing.pop(task_id, None) is not None:
+            self._may_be_written.clear()
         self._per_agent[agent] -= 1
         self._start_ready()
         if not self._running:
@@ -154,9 +157,13 @@ class Workflow:
         limit = self._limit_of(name)
         return limit is None or self._per_agent[name] < limit
 
-    def _may_write(self, task: AgentTask) -> bool:
-        """Tell whether no running task may write what this one may write."""
-        return not any(overlap(task.writes, others) for others in self._writing.values())
+    def _may_write(self, scopes: tuple[str, ...]) -> bool:
+        """Tell whether no running task may write what is in these scopes."""
+        answer = self._may_be_written.get(scopes)
+        if answer is None:
+            answer = not any(overlap(scopes, others) for others in self._writing.values())
+            self._may_be_written[scopes] = answer
+        return answer
 
     def _is_startable(self, task_id: str) -> bool:
         """Tell whether a task that was taken is still to be started: until it got its turn, much may have been said.

@@ -28,8 +28,8 @@ class Project:
     def ready(self):
         return self.schedule.ready(self.state)
 
-    def take(self, has_slot=lambda agent: True):
-        return self.schedule.take(self.state, has_slot)
+    def take(self, has_slot=lambda agent: True, may_write=lambda scopes: True):
+        return self.schedule.take(self.state, has_slot, may_write)
 
 
 def completed(task_id):
@@ -131,3 +131,59 @@ def test_a_reset_makes_ready_what_it_frees_and_holds_what_it_binds(project):
     assert project.ready() == ["b"]
     project.tell(ev.TaskReset(at=AT, task_ids=("a",)))
     assert project.ready() == ["a"]
+
+
+def test_a_task_that_may_not_write_now_stays_ready_and_the_others_come_in_their_order(project):
+    for name, writes in (("a", ("src/**",)), ("b", ()), ("c", ("docs/**",)), ("d", ("src/**",))):
+        project.add(name, writes=writes, priority=3 if name == "d" else 1)
+    no_src = {("docs/**",)}.__contains__
+    assert [project.take(may_write=no_src) for _ in range(3)] == ["b", "c", None]
+    assert project.ready() == ["d", "a"]
+    assert [project.take() for _ in range(3)] == ["d", "a", None]
+
+
+def test_whether_it_may_be_written_is_asked_once_per_scopes_however_many_tasks_have_them(project):
+    for number in range(1_000):
+        project.add(f"a{number}", writes=("src/**",), agent="x" if number % 2 else "y")
+    asked = []
+    assert project.take(may_write=asked.append) is None
+    assert asked == [("src/**",)] * 2
+    assert len(project.ready()) == 1_000
+
+
+def test_an_agent_without_a_slot_is_not_asked_what_it_may_write(project):
+    project.add("a", writes=("src/**",), agent="x")
+    assert project.take(lambda agent: False, may_write=pytest.fail) is None
+
+
+@pytest.mark.parametrize("fact", ["skipped", "expanded", "reopened"])
+def test_a_schedule_hears_of_what_tasks_become(project, fact):
+    project.add("a")
+    project.add("b", "a")
+    project.ready()
+    if fact == "skipped":
+        project.tell(ev.TaskSkipped(at=AT, task_id="a", reason="no"))
+        assert project.ready() == ["b"]
+    elif fact == "expanded":
+        one = AgentTask("a.1", "One")
+        project.tell(ev.TaskExpanded(at=AT, task_id="a", instances=(one,)))
+        assert project.ready() == ["a.1"]
+        project.tell(completed("a.1"))
+        assert project.ready() == ["a"]
+    else:
+        review = ev.TaskNeedsReview(at=AT, task_id="a", cause="effect", reason="?")
+        project.tell(ev.TaskStarted(at=AT, task_id="a", attempt=1), review)
+        assert project.ready() == []
+        project.tell(ev.TaskReopened(at=AT, task_id="a", result=ExecutionResult("a")))
+        assert project.ready() == ["a"]
+
+
+def test_tasks_that_a_result_adds_are_ready_and_hold_what_comes_after(project):
+    project.add("a")
+    project.add("b", "a")
+    project.ready()
+    new = AgentTask("a.x", "X", dependencies=("a",))
+    project.tell(ev.TaskCompleted(at=AT, task_id="a", result=ExecutionResult("a"), added=(new,)))
+    assert project.ready() == ["a.x"]
+    project.tell(completed("a.x"))
+    assert project.ready() == ["b"]

@@ -11,6 +11,7 @@ from orchestration.errors import OrchestrationError, StoreError
 from orchestration.orchestrator import ProjectOrchestrator
 from orchestration.store.memory import MemoryStore
 from orchestration.task import AgentTask, ExecutionResult, ExecutionStatus, TaskPriority, TaskStatus
+from orchestration.workspace.scopes import overlap
 
 pytestmark = pytest.mark.looptime
 
@@ -503,3 +504,82 @@ async def test_parallel_tasks_raise_the_store_s_error(executor):
         project.add_task(task(name))
     with pytest.raises(StoreError, match="the disk is full"):
         await project.execute_parallel_tasks(["a", "b"])
+
+
+# -- what tasks may write
+
+
+def writer(task_id, *writes, s=1.0, **fields):
+    return task(task_id, s=s, writes=writes, **fields)
+
+
+def at_once(executor):
+    """Return the pairs of tasks that ran at the same time."""
+    ends = dict(executor.ends)
+    return {
+        frozenset({first, second})
+        for first, began in executor.starts
+        for second, other in executor.starts
+        if first != second and began < ends[second] and other < ends[first]
+    }
+
+
+async def test_tasks_whose_files_meet_never_run_together_and_others_do_not_wait(project, executor):
+    for new in (
+        writer("api", "src/api/**"),
+        writer("all", "src/**", s=2.0),
+        writer("docs", "docs/*.md"),
+        writer("page", "docs/index.md"),
+        task("reads", s=1.0),
+    ):
+        project.add_task(new)
+    assert (await project.execute_workflow()).status == "completed"
+    assert dict(executor.starts) == {"api": 0, "docs": 0, "reads": 0, "all": 1, "page": 1}
+    assert frozenset({"api", "all"}) not in at_once(executor)
+
+
+async def test_of_tasks_that_write_the_same_the_more_important_one_goes_first(project, executor):
+    for number, priority in enumerate((0, 2, 1, 3)):
+        project.add_task(writer(f"t{number}", "src/**", priority=priority))
+    await project.execute_workflow()
+    assert executor.started == ["t3", "t1", "t2", "t0"]
+    assert executor.most[None] == 1
+
+
+async def test_a_task_that_failed_or_was_cancelled_lets_its_files_go(project, executor):
+    executor.acts["a"] = failed("a")
+    for name in "abc":
+        project.add_task(writer(name, "src/**"))
+    asyncio.get_running_loop().call_later(1.5, project.cancel, "b")
+    await project.execute_workflow()
+    assert executor.starts == [("a", 0), ("b", 1), ("c", 1.5)]
+
+
+async def test_a_thousand_tasks_that_write_the_same_file_are_not_compared_over_and_over(project, executor, monkeypatch):
+    compared = []
+
+    def counted(these, others):
+        compared.append((these, others))
+        return overlap(these, others)
+
+    monkeypatch.setattr("orchestration.workflow.overlap", counted)
+    for number in range(1_000):
+        project.add_task(writer(f"t{number}", "src/**", s=0.0))
+    result = await project.execute_workflow()
+    assert (result.status, executor.most[None]) == ("completed", 1)
+    assert len(compared) <= 2_000
+
+
+async def test_many_different_files_are_each_compared_once_with_what_runs(project, executor, monkeypatch):
+    compared = []
+
+    def counted(these, others):
+        compared.append((these, others))
+        return overlap(these, others)
+
+    monkeypatch.setattr("orchestration.workflow.overlap", counted)
+    for number in range(100):
+        project.add_task(writer(f"t{number}", f"src/{number}.py"))
+    result = await project.execute_workflow()
+    assert (result.status, executor.most[None]) == ("completed", 100)
+    assert len(compared) <= 100 * 100 / 2
