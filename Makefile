@@ -2,6 +2,7 @@
 #   make demo   a real project on a real local model, without key or network service
 #   make test   all tests         make check  linters, types, layers
 #   make bench  the benchmark table         make docs   the reference pages
+#   make test-cli   the real coding agents from npm, against a provider on this machine
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV_VERSION := 0.13.9
@@ -9,8 +10,9 @@ UV := .tools/bin/uv
 RUN := .venv/bin
 SYNC := $(UV) sync --quiet --frozen --inexact --python $(PYTHON)
 PYTEST_ARGS ?=
+NPM_CLIS := @anthropic-ai/claude-code@2.1.330 @openai/codex@0.169.0 @google/gemini-cli@0.61.0 opencode-ai@1.18.33
 
-.PHONY: demo test check bench docs dev clean
+.PHONY: demo test test-cli check bench docs dev clean
 .DEFAULT_GOAL := dev
 
 $(UV):
@@ -36,6 +38,12 @@ test: dev
 	@$(RUN)/pytest -n 2 --dist loadfile --cov --cov-report= $(PYTEST_ARGS)
 	@$(RUN)/coverage combine --quiet 2>/dev/null || true
 	@$(RUN)/coverage report
+
+test-cli: dev
+	@command -v npm >/dev/null || { echo "npm is missing: install Node.js 20 or newer"; exit 2; }
+	@echo "installing claude, codex, gemini and opencode from npm into .tools/npm"
+	@npm install --silent --no-audit --no-fund --prefix .tools/npm $(NPM_CLIS)
+	@ORCHESTRATION_REAL_CLI=1 $(RUN)/pytest tests/real_cli $(PYTEST_ARGS)
 
 check: dev
 	@$(RUN)/ruff check

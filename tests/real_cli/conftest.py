@@ -1,6 +1,6 @@
 """The real coding agents, against a provider on this machine. Opt in with `make test-cli`, which installs them.
 
-Tried with @anthropic-ai/claude-code 2.1.197, @openai/codex 0.169.0, @google/gemini-cli 0.61.0, opencode-ai 1.18.33.
+Tried with @anthropic-ai/claude-code 2.1.330, @openai/codex 0.169.0, @google/gemini-cli 0.61.0, opencode-ai 1.18.33.
 """
 
 import json
