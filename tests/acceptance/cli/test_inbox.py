@@ -1,6 +1,8 @@
 """People in their own time, with the real command: questions wait without a process, machines go on, words arrive."""
 
+import contextlib
 import json
+import os
 import signal
 
 import pytest
@@ -136,3 +138,44 @@ class TestDeadlines:
         assert "it waited for a person since" in failed.stdout
         assert project("run").returncode == 0
         assert project.statuses()["ask"] == "waiting"
+
+
+class TestReviews:
+    @pytest.fixture
+    def broken_off(self, project):
+        """A project whose run was killed while a task was at something that must not be done twice."""
+        project.write({"pay": {"agent": "script", "effects": "once"}, "after": ("say", "pay")})
+        run = project.start("run")
+        pid = int(
+            project.until(
+                lambda: (project.folder / "script.pid").exists() and (project.folder / "script.pid").read_text()
+            )
+        )
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        (project.folder / "script.pid").unlink()
+        return project
+
+    def test_it_is_not_done_again_but_asked_about(self, broken_off):
+        assert broken_off("run").returncode == 0
+        assert not (broken_off.folder / "script.pid").exists()
+        found = waiting(broken_off)["pay"]
+        assert (found["need"], found["cause"], found["frees"]) == ("review", "effect", ["after"])
+        assert "its effects must not happen twice" in broken_off("inbox", "pay").stdout
+
+    @pytest.mark.parametrize("words", [("approve", "pay"), ("answer", "pay", "receipt 7")])
+    def test_whoever_says_that_it_happened_has_what_follows_run(self, broken_off, words):
+        done = broken_off(*words)
+        assert "'pay' is done, as you say: it happened" in done.stdout
+        assert broken_off("run").returncode == 0
+        assert broken_off.statuses() == {"pay": "completed", "after": "completed"}
+        assert not (broken_off.folder / "script.pid").exists()
+
+    @pytest.mark.parametrize("words", [("reset", "pay"), ("reject", "pay", "it was the wrong account")])
+    def test_whoever_says_that_it_did_not_happen_has_it_done(self, broken_off, words):
+        assert broken_off(*words).returncode == 0
+        (broken_off.folder / "hold.sh").write_text("#!/bin/sh\necho paid\n")
+        assert broken_off("run").returncode == 0
+        assert broken_off.json("show", "pay")["result"]["output"] == "paid"

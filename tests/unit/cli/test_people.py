@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -115,6 +116,12 @@ class TestInbox:
 
     def test_what_it_holds_up_is_named(self, trial, capsys):
         assert "holds up 1 task; these could start at once: later" in run(capsys, "inbox")[1]
+
+    def test_until_when_there_is_time_is_said_with_what_counts_then(self, trial, capsys):
+        wait = {"deadline_s": 1_000_000}
+        (trial / "orchestrate.yaml").write_text(json.dumps(FILE | {"tasks": {"new": {"agent": "me", "wait": wait}}}))
+        assert run(capsys, "run")[0] == 0
+        assert re.search(r"\n  until \d{4}-\d\d-\d\d \d\d:\d\d; then the task fails\n", run(capsys, "inbox")[1])
 
     def test_of_many_that_it_holds_up_a_few_are_named(self, trial, capsys):
         later = {f"later-{number}": {"agent": "me", "dependencies": ["form"]} for number in range(8)}
