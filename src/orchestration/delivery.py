@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from orchestration.agent_registry import AgentType
-from orchestration.attempt import Outcome
 from orchestration.clock import now
 from orchestration.errors import AttemptError, FailureKind, ReviewNeededError
 from orchestration.events import CheckFinished
@@ -27,9 +26,10 @@ from orchestration.verification import Claim, asks_person, evidence_text, verify
 from orchestration.workspace import Conflict, Workspace, WorkspaceError, Workspaces, produced_since
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from orchestration.agent_registry import AgentConfig
+    from orchestration.attempt import Outcome
     from orchestration.execution import Execution
     from orchestration.task import AgentTask
     from orchestration.task_options import Check
@@ -117,6 +117,8 @@ class Delivery:
         task, context = execution.task, execution.context
         if site.workspace is None and not (task.checks or task.writes or task.output_file or task.adds_tasks):
             return Delivered(outcome=outcome)
+        if site.workspace is not None and (task.on_conflict is not None or context.claim is not None):
+            await self._go_on_resolving(execution, site, site.workspace, outcome)
         sealed = await self._sealed(execution, site, outcome)
         outcome = sealed.outcome
         if task.checks or site.workspace is not None:
@@ -254,7 +256,7 @@ class Delivery:
                 return replace(outcome, metadata={**outcome.metadata, "workspace": place})
             if task.on_conflict is None or not rounds_left:
                 raise _conflict(task, workspace, merged, outcome)
-            await self._resolve(execution, site, workspace, merged)
+            await self._resolve(execution, site, merged.diff, outcome)
             sealed = await self._sealed(execution, site, outcome)
             outcome = sealed.outcome
             execution.claim(outcome)
@@ -272,28 +274,35 @@ class Delivery:
                 outcome=outcome,
             ) from exc
 
-    async def _resolve(self, execution: Execution, site: Site, workspace: Workspace, conflict: Conflict) -> None:
+    async def _go_on_resolving(self, execution: Execution, site: Site, workspace: Workspace, outcome: Outcome) -> None:
+        """Have what is left of a conflict resolved, whose resolution was broken off: it is no failure of the worker."""
+        try:
+            left = await workspace.unresolved()
+        except WorkspaceError:  # of a folder the worker has ruined, which the commit will say
+            return
+        if not left:
+            return
+        if execution.task.on_conflict is None:
+            raise _left_unresolved(execution.task, workspace, left, outcome)
+        await self._resolve(execution, site, await workspace.diff(), outcome)
+
+    async def _resolve(self, execution: Execution, site: Site, diff: str, outcome: Outcome) -> None:
         """Have the named agent resolve a conflict in the worktree."""
-        task = execution.task
-        paths = await workspace.bring_conflict()
-        errand = Errand(
-            agent=task.on_conflict or "",
-            title=f"Resolve the merge conflict of {task.title}",
-            description=(
-                f"The work on {task.title!r} conflicts with work that was merged before it. These files in the present "
-                f"folder hold git's conflict markers: {', '.join(paths)}. Edit them so that both intentions are kept, "
-                f"remove all markers, and change nothing else.\n\n<diff>\n{conflict.diff}\n</diff>"
-            ),
-            site=site,
-        )
-        await self._send(execution, errand)
-        if left := await workspace.unresolved():
+        task, workspace = execution.task, site.workspace
+        assert workspace is not None  # noqa: S101 -- nothing else can be in conflict
+        try:
+            paths = await workspace.bring_conflict()
+            await self._send(execution, _resolution(task, site, paths, diff))
+            left = await workspace.unresolved()
+        except WorkspaceError as exc:
             raise ReviewNeededError(
-                f"agent {task.on_conflict!r} left conflicts of task {task.task_id!r} unresolved: {', '.join(left)}; "
-                f"resolve them in {str(workspace.path)!r} and approve the task",
-                cause="conflict",
-                outcome=Outcome(output="", metadata={"diff": conflict.diff}),
-            )
+                f"the conflict of task {task.task_id!r} cannot be resolved in {str(workspace.path)!r}: {exc}",
+                cause="workspace",
+                outcome=outcome,
+            ) from exc
+        if left:
+            facts = {**outcome.metadata, "diff": diff}
+            raise _left_unresolved(task, workspace, left, replace(outcome, metadata=facts))
 
 
 def workspace_of(task: AgentTask, agent: AgentConfig) -> str:
@@ -304,6 +313,29 @@ def workspace_of(task: AgentTask, agent: AgentConfig) -> str:
         return agent.workspace
     is_editor = agent.agent_type is AgentType.CLI and agent.tool is not None and agent.permissions != "read-only"
     return "worktree" if is_editor else "shared"
+
+
+def _resolution(task: AgentTask, site: Site, paths: Sequence[str], diff: str) -> Errand:
+    return Errand(
+        agent=task.on_conflict or "",
+        title=f"Resolve the merge conflict of {task.title}",
+        description=(
+            f"The work on {task.title!r} conflicts with work that was merged before it. These files in the present "
+            f"folder hold git's conflict markers: {', '.join(paths)}. Edit them so that both intentions are kept, "
+            f"remove all markers, and change nothing else.\n\n<diff>\n{diff}\n</diff>"
+        ),
+        site=site,
+    )
+
+
+def _left_unresolved(task: AgentTask, workspace: Workspace, left: Sequence[str], outcome: Outcome) -> ReviewNeededError:
+    by = "" if task.on_conflict is None else f" by agent {task.on_conflict!r}"
+    return ReviewNeededError(
+        f"conflicts of task {task.task_id!r} were left unresolved{by}: {', '.join(left)}; "
+        f"resolve them in {str(workspace.path)!r} and approve the task",
+        cause="conflict",
+        outcome=outcome,
+    )
 
 
 def _conflict(task: AgentTask, workspace: Workspace, conflict: Conflict, outcome: Outcome) -> ReviewNeededError:
