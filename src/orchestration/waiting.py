@@ -37,6 +37,7 @@ _EXPIRED = "waited_since"  # with the result of a task whose time ran out
 _SETTLED = (TaskStatus.COMPLETED, TaskStatus.FAILED)
 # Timers stand still while a computer sleeps, and people's clocks are set: so long at most until we look again.
 _NAP_MAX_S = 300.0
+_ERROR_MAX_CHARS = 1_000
 # For what is still to be told when the run is over; what is left then is told when the next one starts.
 LAST_WORDS_S = 30.0
 
@@ -73,7 +74,7 @@ def deadline_of(known: TaskState) -> datetime | None:
     wait = known.task.wait
     if wait is None or wait.deadline_s is None or known.status is not TaskStatus.WAITING or known.asked_at is None:
         return None
-    return known.asked_at + timedelta(seconds=wait.deadline_s)
+    return _after(known.asked_at, wait.deadline_s)
 
 
 def asked(state: RunState, at: datetime) -> list[Asked]:
@@ -162,7 +163,15 @@ def _remind_at(known: TaskState) -> datetime | None:
     wait = known.task.wait
     if wait is None or wait.remind_every_s is None or known.asked_at is None:
         return None
-    return max(known.asked_at, known.reminded_at or known.asked_at) + timedelta(seconds=wait.remind_every_s)
+    return _after(max(known.asked_at, known.reminded_at or known.asked_at), wait.remind_every_s)
+
+
+def _after(moment: datetime, seconds: float) -> datetime | None:
+    """Return the moment so much later; None where no calendar goes that far."""
+    try:
+        return moment + timedelta(seconds=seconds)
+    except OverflowError:
+        return None
 
 
 def _expired_since(known: TaskState) -> datetime | None:
@@ -183,7 +192,7 @@ class Teller(Protocol):
     """A channel by which the user is told."""
 
     async def tell(self, call: Call) -> str:
-        """Tell the user and return what went wrong, empty if nothing did. Raises nothing."""
+        """Tell the user and return what went wrong, empty if nothing did."""
 
 
 class Facts(Protocol):
@@ -288,8 +297,17 @@ class WaitingRoom:
 
     async def _tell_all(self) -> None:
         while (call := self._next_call()) is not None:
-            error = "" if self._teller is None else await self._teller.tell(call)
-            self._note(call, error)
+            self._note(call, await self._tell(call))
+
+    async def _tell(self, call: Call) -> str:
+        """Tell one person and return what went wrong, in words that can be kept."""
+        if self._teller is None:
+            return ""
+        try:
+            error = await self._teller.tell(call)
+        except Exception as exc:  # noqa: BLE001 -- whatever a channel does, it must not end the run; it is kept and logged
+            error = f"{type(exc).__name__}: {exc}"
+        return error[:_ERROR_MAX_CHARS].encode(errors="backslashreplace").decode()
 
     def _next_call(self) -> Call | None:
         due = calls_due(self._waiting(), now(), has_channel=self._teller is not None)

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestration import events as ev
 from orchestration.clock import kept_by, now
@@ -205,6 +207,14 @@ class TestDeadlines:
         known = journal.state.tasks["a"]
         assert (known.status, known.is_approved, known.claim.output) == (TaskStatus.PENDING, True, "yes")
 
+    async def test_a_deadline_beyond_all_calendars_is_none(self, journal):
+        channel = Channel()
+        ask(journal, wait=Wait(deadline_s=1e300, remind_every_s=1e12))
+        await stay(journal, HOUR, channel)
+        assert status(journal) is TaskStatus.WAITING
+        assert asked(journal.state, now())[0].deadline is None
+        assert len(channel.told) == 1
+
     async def test_an_answer_before_the_deadline_stands(self, journal):
         ask(journal, wait=Wait(deadline_s=60, default="no"))
         answer = ExecutionResult("a", output="yes")
@@ -307,6 +317,18 @@ class TestTelling:
         assert [event.error for event in facts(journal, ev.PersonNotified)] == ["no route to anybody", ""]
         assert "nobody was told that task 'a' waits: no route to anybody" in caplog.text
 
+    async def test_a_channel_that_breaks_is_a_reason_like_any_other(self, journal):
+        class Broken:
+            async def tell(self, _call):
+                raise RuntimeError("half a sign: \ud800" + "x" * 5_000)
+
+        ask(journal)
+        await stay(journal, 60, Broken())
+        (told,) = facts(journal, ev.PersonNotified)
+        assert told.error.startswith("RuntimeError: half a sign: \\ud800x")
+        assert len(told.error) < 1_100
+        assert ev.decode(ev.encode(told)) == told
+
     async def test_one_at_a_time_is_told_and_a_slow_channel_keeps_no_deadline_waiting(self, journal):
         channel = Channel(seconds=30)
         for name in "abc":
@@ -397,3 +419,33 @@ class TestTelling:
         await stay(journal, 100, Channel())
         again = fold(journal._store._events)
         assert again.tasks["a"].status is TaskStatus.COMPLETED
+
+
+@given(
+    asked_s=st.floats(-1e6, 1e6),
+    told_s=st.none() | st.floats(-1e6, 1e6),
+    every_s=st.none() | st.floats(1e-3, 1e6),
+    at_s=st.floats(-1e6, 1e6),
+)
+def test_whoever_was_told_at_a_moment_has_nothing_more_to_be_told_then(asked_s, told_s, every_s, at_s):
+    def moment(seconds):
+        return START + timedelta(seconds=seconds)
+
+    wait = None if every_s is None else Wait(remind_every_s=every_s)
+    history = [
+        ev.TaskAdded(at=START, task=AgentTask("a", "a", wait=wait)),
+        ev.TaskStarted(at=START, task_id="a", attempt=1),
+        ev.TaskWaiting(at=moment(asked_s), task_id="a", need="answer", result=ExecutionResult("a")),
+    ]
+    if told_s is not None:
+        history.append(ev.PersonNotified(at=moment(told_s), task_id="a", occasion="asked"))
+    state = fold(history)
+    due = calls_due(state.unordered(), moment(at_s))
+    assert bool(due) is (next_moment(state.unordered()) is not None and (told_s is None or _is_past(state, at_s)))
+    for call in due:
+        state = fold([ev.PersonNotified(at=moment(at_s), task_id="a", occasion=call.occasion)], state)
+    assert calls_due(state.unordered(), moment(at_s)) == []
+
+
+def _is_past(state, at_s):
+    return next_moment(state.unordered()) <= START + timedelta(seconds=at_s)
