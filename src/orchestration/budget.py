@@ -15,7 +15,7 @@ from orchestration.ledger import PROJECT, scopes_of
 from orchestration.task import is_count, is_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from orchestration.ledger import Ledger, Reservation
 
@@ -72,20 +72,27 @@ class Budgets:
     def __bool__(self) -> bool:
         return bool(self.project or self.agents or self.tasks or self.tags)
 
-    def tags_of(self, task_id: str) -> tuple[str, ...]:
-        """Return the tags of a task."""
-        return self.tagged.get(task_id, ())
+    def tags_of(self, *task_ids: str) -> tuple[str, ...]:
+        """Return the tags of a task and of those it comes from, each once."""
+        return tuple(dict.fromkeys(tag for task_id in task_ids for tag in self.tagged.get(task_id, ())))
 
-    def limits(self, task_id: str, agent: str) -> list[tuple[str, Budget]]:
-        """Return the budgets that apply to a call, by account, the widest first."""
-        found = [(PROJECT, self.project), (f"agent:{agent}", self.agents.get(agent))]
-        found += [(f"tag:{tag}", self.tags.get(tag)) for tag in self.tags_of(task_id)]
-        found.append((f"task:{task_id}", self.tasks.get(task_id)))
-        return [(scope, budget) for scope, budget in found if budget is not None]
+    def scopes(self, task_id: str, agent: str, origins: Sequence[str] = ()) -> tuple[str, ...]:
+        """Return the accounts that a call goes to. `origins` are the tasks that the task comes from."""
+        return scopes_of(task_id, agent, self.tags_of(task_id, *origins), origins)
 
-    def scopes(self, task_id: str, agent: str) -> tuple[str, ...]:
-        """Return the accounts that a call goes to."""
-        return scopes_of(task_id, agent, self.tags_of(task_id))
+    def limits(self, scopes: Iterable[str]) -> list[tuple[str, Budget]]:
+        """Return the budgets of these accounts, in their order."""
+        found = []
+        for scope in scopes:
+            kind, _, name = scope.partition(":")
+            budget = self.project if scope == PROJECT else self._named[kind].get(name)
+            if budget is not None:
+                found.append((scope, budget))
+        return found
+
+    @property
+    def _named(self) -> dict[str, Mapping[str, Budget]]:
+        return {"agent": self.agents, "task": self.tasks, "tag": self.tags}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +106,10 @@ class Refusal:
     is_final: bool
 
 
-def refusal(budgets: Budgets, ledger: Ledger, agent: str, worst: Reservation) -> Refusal | None:
+def refusal(budgets: Budgets, ledger: Ledger, worst: Reservation) -> Refusal | None:
     """Return why a call may not be made, None when it may; a final reason comes before one that may pass."""
     passing: Refusal | None = None
-    for scope, budget in budgets.limits(worst.task_id, agent):
+    for scope, budget in budgets.limits(worst.scopes):
         found = _over_tokens(scope, budget, ledger, worst) or _over_money(scope, budget, ledger, worst, budgets)
         if found is not None and found.is_final:
             return found

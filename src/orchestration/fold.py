@@ -258,7 +258,7 @@ def _call_reserved(state: RunState, event: ev.CallReserved) -> RunState:
     known = state.find(event.task_id)
     reservation = Reservation(
         task_id=event.task_id,
-        scopes=scopes_of(event.task_id, event.agent, event.tags),
+        scopes=scopes_of(event.task_id, event.agent, event.tags, state.origins_of(event.task_id)),
         input_tokens=event.input_tokens,
         output_tokens=event.output_tokens,
         cost_usd=None if event.cost_usd is None else Decimal(event.cost_usd),
@@ -279,7 +279,8 @@ def _call_finished(state: RunState, event: ev.CallFinished) -> RunState:
     worst = state.ledger.reservations.get(event.call_id)
     if worst is not None:
         spend = _at_worst(spend, worst, event)
-    return _book(state, event.task_id, event.call_id, scopes_of(event.task_id, event.agent, event.tags), spend)
+    scopes = scopes_of(event.task_id, event.agent, event.tags, state.origins_of(event.task_id))
+    return _book(state, event.task_id, event.call_id, scopes, spend)
 
 
 def _call_released(state: RunState, event: ev.CallReleased) -> RunState:

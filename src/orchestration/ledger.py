@@ -156,6 +156,7 @@ def _set_aside(accounts: HashTrieMap[str, Account], reservation: Reservation, si
     return accounts
 
 
-def scopes_of(task_id: str, agent: str = "", tags: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the names of all accounts that a call of this task by this agent goes to."""
-    return (PROJECT, f"task:{task_id}", *((f"agent:{agent}",) if agent else ()), *(f"tag:{tag}" for tag in tags))
+def scopes_of(task_id: str, agent: str = "", tags: Sequence[str] = (), origins: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the names of all accounts that a call of this task, which comes from `origins`, by this agent goes to."""
+    tasks = (f"task:{name}" for name in (task_id, *origins))
+    return (PROJECT, *tasks, *((f"agent:{agent}",) if agent else ()), *(f"tag:{tag}" for tag in tags))

@@ -64,11 +64,11 @@ class JournalPurse:
 
     def tags_of(self, task_id: str) -> tuple[str, ...]:
         """Return the tags a task's calls are booked under."""
-        return self._budgets.tags_of(task_id)
+        return self._budgets.tags_of(task_id, *self._journal.state.origins_of(task_id))
 
     def applies_to(self, task_id: str, agent: str) -> bool:
         """Tell whether a budget holds for calls of this task by this agent."""
-        return bool(self._budgets.limits(task_id, agent))
+        return bool(self._budgets.limits(self._scopes(task_id, agent)))
 
     async def reserve(self, task_id: str, agent: str, worst: WorstCase) -> str:
         """Set a call's worst case aside, durably, and return the reservation's id.
@@ -82,7 +82,7 @@ class JournalPurse:
         """
         reservation = Reservation(
             task_id=task_id,
-            scopes=self._budgets.scopes(task_id, agent),
+            scopes=self._scopes(task_id, agent),
             input_tokens=worst.input_tokens,
             output_tokens=worst.output_tokens,
             cost_usd=worst.cost_usd,
@@ -121,13 +121,16 @@ class JournalPurse:
         if isinstance(event, _SETTLES):
             self._serve()
 
+    def _scopes(self, task_id: str, agent: str) -> tuple[str, ...]:
+        return self._budgets.scopes(task_id, agent, self._journal.state.origins_of(task_id))
+
     def _serve(self) -> None:
         """Reserve for those in line who fit, in order; who has to wait keeps what it needs from those behind it."""
         taken: set[str] = set()
         for waiter in tuple(self._line):
             if PROJECT in taken:
                 return  # everyone behind needs a share of that
-            scopes = {scope for scope, _ in self._budgets.limits(waiter.reservation.task_id, waiter.agent)}
+            scopes = {scope for scope, _ in self._budgets.limits(waiter.reservation.scopes)}
             if waiter.turn.done() or (not scopes & taken and self._answer(waiter)):
                 self._line.pop(waiter, None)
             else:
@@ -136,7 +139,7 @@ class JournalPurse:
     def _answer(self, waiter: _Waiter) -> bool:
         """Reserve for a waiter, or turn it away; False while it has to wait."""
         try:
-            found = refusal(self._budgets, self._journal.state.ledger, waiter.agent, waiter.reservation)
+            found = refusal(self._budgets, self._journal.state.ledger, waiter.reservation)
             if found is None:
                 waiter.turn.set_result(self._record(waiter.agent, waiter.reservation))
             elif found.is_final:
@@ -158,7 +161,7 @@ class JournalPurse:
                 input_tokens=reservation.input_tokens,
                 output_tokens=reservation.output_tokens,
                 cost_usd=None if reservation.cost_usd is None else str(reservation.cost_usd),
-                tags=self._budgets.tags_of(reservation.task_id),
+                tags=self.tags_of(reservation.task_id),
             )
         )
         return call_id

@@ -102,6 +102,13 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
             raise UnknownTaskError(task_id, self.tasks)
         return found
 
+    def origins_of(self, task_id: str) -> tuple[str, ...]:
+        """Return the tasks that a task comes from: whose instance it is, who has added it; the nearest first."""
+        known = self.tasks.get(task_id)
+        if known is None or not known.origin:
+            return ()
+        return (known.origin, *self.origins_of(known.origin))
+
     def ordered(self) -> list[TaskState]:
         """Return all tasks in the order they were added."""
         return sorted(self.unordered(), key=lambda known: known.position)

@@ -88,7 +88,7 @@ def test_a_budget_of_a_tag_alone_leaves_the_project_without(load):
         "budget: {tags: {x: {usd: 1}}}\nagents: {me: {type: openai}}\ntasks: [{id: a, agent: me, tags: [x]}]"
     )
     assert project.budgets.project is None
-    assert [name for name, _ in project.budgets.limits("a", "me")] == ["tag:x"]
+    assert [name for name, _ in project.budgets.limits(project.budgets.scopes("a", "me"))] == ["tag:x"]
 
 
 def test_what_a_task_may_cost_is_no_part_of_the_task(load):
