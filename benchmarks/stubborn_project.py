@@ -20,7 +20,7 @@ from orchestration.orchestrator import state_path
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["WAYS", "Cancelled", "Way", "cancel"]
+__all__ = ["WAYS", "Cancelled", "Way", "cancel", "owner_of"]
 
 Way = Literal["SIGINT twice", "SIGTERM", "orchestrate cancel"]
 WAYS: tuple[Way, ...] = ("SIGINT twice", "SIGTERM", "orchestrate cancel")
@@ -61,7 +61,7 @@ def cancel(root: Path, way: Way) -> Cancelled:
     """Start the project in the folder, wait until every worker is at work, and stop it all."""
     root.mkdir(exist_ok=True)
     tasks = _write(root)
-    owner = str(state_path(root, "stubborn").absolute())
+    owner = owner_of(root)
     with _run(root) as process:
         _until(lambda: all((root / f"{task}.began").exists() for task in tasks if task != "person"))
         _until(lambda: _statuses(root)["person"] == "waiting")
@@ -77,6 +77,11 @@ def cancel(root: Path, way: Way) -> Cancelled:
         left=len(marked(owner) | living(before)),
         statuses=_statuses(root),
     )
+
+
+def owner_of(root: Path) -> str:
+    """Return whose mark the workers' processes carry."""
+    return str(state_path(root, "stubborn").absolute())
 
 
 def _stop(root: Path, process: subprocess.Popen[str], way: Way) -> None:
@@ -111,6 +116,7 @@ def _agents(root: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
 
     agents: dict[str, Any] = {
         "script": {"type": "script", "command": program("script")},
+        "script-once": {"type": "script", "command": program("script-once")},
         "script-forked": {"type": "script", "command": program("script-forked", _DEAF, _FORK_TWICE)},
         "command": {"type": "cli", "command": program("command")},
         "command-deaf": {"type": "cli", "command": program("command-deaf", _DEAF)},
@@ -120,6 +126,7 @@ def _agents(root: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
         "checked": {"type": "cli", "command": ["echo", "done"]},
     }
     tasks: dict[str, Any] = {name: {"agent": name} for name in agents}
+    tasks["script-once"]["effects"] = "once"
     tasks["checked"]["checks"] = [{"command": program("checked", _DEAF)}]
     plays: dict[str, Any] = {}
     for name, act in [*((f"{tool.value}-deaf", "deaf") for tool in Tool), ("claude-forked", "fork")]:

@@ -14,6 +14,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[3]
 sys.path.insert(0, str(REPOSITORY))  # the harness is the benchmark's
 
+from benchmarks import stubborn_project  # noqa: E402
 from benchmarks.coding_agents_project import live_and_die, marked  # noqa: E402
 
 from orchestration.orchestrator import state_path  # noqa: E402
@@ -87,9 +88,13 @@ class Project:
             if process.poll() is None:
                 process.kill()
             process.communicate()
-        for pid in marked(self.owner):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        end(self.owner)
+
+
+def end(owner):
+    for pid in marked(owner):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 class Shop(Project):
@@ -128,19 +133,21 @@ def shop(tmp_path):
 
 
 @pytest.fixture
-def project_in(tmp_path):
-    """Open a project in a folder below the test's own."""
-    opened = []
+def project(tmp_path):
+    """A project in an empty folder that is a git repository."""
+    made = Project(tmp_path, "trial")
+    made.git("init", "--quiet", "--initial-branch=main")
+    made.git("config", "user.name", "You")
+    made.git("config", "user.email", "you@example.org")
+    yield made
+    made.close()
 
-    def open_project(project_id):
-        folder = tmp_path / project_id
-        folder.mkdir()
-        opened.append(Project(folder, project_id))
-        return opened[-1]
 
-    yield open_project
-    for made in opened:
-        made.close()
+@pytest.fixture
+def cancel(tmp_path):
+    """Return a function that runs workers of every kind, and stops them in one of the ways."""
+    yield lambda way: stubborn_project.cancel(tmp_path, way)
+    end(stubborn_project.owner_of(tmp_path))
 
 
 @pytest.fixture
