@@ -52,10 +52,10 @@ _FILE_MAX_BYTES = 20_000_000
 @click.argument("task", required=False)
 @json_option
 def inbox(place: Place, *, task: str | None, as_json: bool) -> None:
-    """List what waits for you, or show one such task whole.
+    """List what waits for you, and what it holds up.
 
-    What is past its deadline comes first. Each task comes with the commands that give it what it needs. Works beside a
-    run, and while there is none.
+    What is past its deadline comes first. Each task comes with the commands that give it what it needs; with TASK that
+    one is shown whole. Works beside a run, and while there is none.
     """
     snapshot = read_snapshot(place)
     waiting = asked(snapshot.state, now())
@@ -77,7 +77,7 @@ def inbox(place: Place, *, task: str | None, as_json: bool) -> None:
 @click.option("--all", "take_all", is_flag=True, help="Export every task that waits for an answer or an approval.")
 @json_option
 def export(place: Place, *, tasks: tuple[str, ...], to_folder: str | None, take_all: bool, as_json: bool) -> int:
-    """Write what you are asked to files, to be answered in an editor.
+    """Write what waits for you as files, for an editor or an IDE.
 
     Each task becomes one Markdown file with everything you need and a marked place for the answer. When you have
     filled it in, `orchestrate import FILE` takes it back, as does `import DIR` for all files of a folder. A file that

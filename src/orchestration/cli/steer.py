@@ -78,11 +78,12 @@ def answer(place: Place, *, task: str, text: str | None, text_file: str | None, 
 @click.argument("task")
 @json_option
 def approve(place: Place, *, task: str, as_json: bool) -> None:
-    """Accept a task's draft, or say how a task stands that needs review.
+    """Accept a task's draft.
 
-    A draft becomes the task's output, and what depends on it can run. Of a task that was broken off and must not be
-    done twice you say that it happened: it is done. Of one that could not be merged you say that nothing stands in the
-    way any more: it is merged again.
+    It becomes the task's output, and what depends on it can run.
+
+    Of a task that needs review you say that it stands. One that was broken off and must not be done twice did happen,
+    and is done. Nothing is in the way any more of one that could not be merged, and it is merged again.
     """
     _do(place, Request(command="approve", task_id=task), as_json=as_json)
 
@@ -93,10 +94,12 @@ def approve(place: Place, *, task: str, as_json: bool) -> None:
 @click.argument("comment")
 @json_option
 def reject(place: Place, *, task: str, comment: str, as_json: bool) -> None:
-    """Refuse a task's draft, saying why, or have a task that needs review done again.
+    """Refuse a task's draft, saying why.
 
-    COMMENT goes into the prompt of the next attempt: say what to change. Of a task that was broken off and must not be
-    done twice you say that it did not happen; of one that could not be merged, that its work is to be dropped.
+    COMMENT goes into the prompt of the next draft: say what to change.
+
+    A task that needs review is done again. One that was broken off and must not be done twice did not happen, you say;
+    the work of one that could not be merged is dropped.
     """
     if not comment.strip():
         raise click.UsageError("the comment is empty; say what the next draft should do better")
