@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -19,11 +20,9 @@ from orchestration.runners.cli_tools.base import Job
 from orchestration.runners.cli_verdict import IDLE_TIMEOUT_S, Ending, SessionLostError, outcome_of
 from orchestration.runners.environment import environment, identity
 from orchestration.runners.process import run_process
-from orchestration.runners.program import attempt_folder, cannot_start, located, write_files
+from orchestration.runners.program import attempt_folder, cannot_start, located, swept, write_files
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from orchestration.agent_registry import AgentConfig
     from orchestration.attempt import Outcome, Work
     from orchestration.runners.cli_tools.base import CliTool, Invocation
@@ -95,7 +94,7 @@ class _Attempt:
             SessionLostError: if the tool does not know the conversation.
 
         """
-        async with attempt_folder() as folder:
+        async with attempt_folder() as folder, swept(self.cwd or Path(), self.tool.litter):
             job = self._job(folder, resumed)
             call = self.tool.invocation(job)
             await write_files(folder, call.files)

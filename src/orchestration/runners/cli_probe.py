@@ -24,7 +24,7 @@ __all__ = ["CliProbe", "probe"]
 
 _TIMEOUT_S = 20.0  # some of them are slow to start, and several may be asked at once
 _VERSION = re.compile(r"\d+(?:\.\d+)+\S*")
-_versions: dict[tuple[str, int], str] = {}  # by path and the moment it was changed
+_versions: dict[tuple[tuple[str, ...], int], str] = {}  # by command and the moment its program was changed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ async def probe(agent: AgentConfig, root: Path | None = None, *, env: Mapping[st
         return CliProbe(program=command[0], path=path)
     allowed = environment(given, (*tool.variables, *agent.env))
     state = await asyncio.to_thread(tool.sign_in, allowed, Path(given.get("HOME") or Path.home()))
-    version = await _version(path, allowed)
+    version = await _version((path, *command[1:]), allowed)
     fix = "" if version else f"`{path} --version` does not answer; install it anew: {tool.install}"
     return CliProbe(
         program=command[0],
@@ -70,13 +70,13 @@ async def probe(agent: AgentConfig, root: Path | None = None, *, env: Mapping[st
     )
 
 
-async def _version(path: str, env: Mapping[str, str]) -> str:
+async def _version(command: tuple[str, ...], env: Mapping[str, str]) -> str:
     """Return what the program says of its version; empty where it does not."""
     try:
-        key = (path, (await asyncio.to_thread(os.stat, path)).st_mtime_ns)
+        key = (command, (await asyncio.to_thread(os.stat, command[0])).st_mtime_ns)
         if key not in _versions:
             async with asyncio.timeout(_TIMEOUT_S):
-                end = await run_process([path, "--version"], stdin=b"", env=env, cwd=None)
+                end = await run_process([*command, "--version"], stdin=b"", env=env, cwd=None)
             found = _VERSION.search(end.stdout.decode(errors="replace"))
             if end.exit_code != 0 or not found:
                 return ""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from orchestration.runners.process import ProcessEnd
 
-__all__ = ["attempt_folder", "cannot_start", "how_ended", "located", "refuse_failure", "write_files"]
+__all__ = ["attempt_folder", "cannot_start", "how_ended", "located", "refuse_failure", "swept", "write_files"]
 
 _SHOWN_CHARS = 200
 
@@ -87,6 +87,17 @@ async def attempt_folder() -> AsyncIterator[Path]:
         yield folder
     finally:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+@asynccontextmanager
+async def swept(folder: Path, litter: Sequence[str]) -> AsyncIterator[None]:
+    """Remove from the folder, at the end, what is named and was not there at the beginning."""
+    new = [folder / name for name in litter if not await asyncio.to_thread((folder / name).exists)]
+    try:
+        yield
+    finally:
+        for path in new:
+            await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
 
 
 async def write_files(folder: Path, files: Mapping[str, str]) -> None:

@@ -107,6 +107,18 @@ async def test_words_about_permissions_are_refused_in_the_command_too(stage_of, 
     await stage.runner.aclose()
 
 
+@pytest.mark.parametrize("is_there_before", [False, True])
+async def test_the_cache_that_aider_leaves_in_the_project_is_swept_unless_it_was_there(stage_of, is_there_before):
+    stage = stage_of("aider").play([{"write": {".aider.tags.cache.v4/cache.db": "x", "a.txt": "hi"}}])
+    if is_there_before:
+        (stage.root / ".aider.tags.cache.v4").mkdir()
+
+    await stage.run()
+
+    assert (stage.root / ".aider.tags.cache.v4").exists() is is_there_before
+    assert (stage.root / "a.txt").exists()
+
+
 async def test_usage_is_booked_under_the_tasks_tags(stage_of):
     class Purse:
         def tags_of(self, task_id):

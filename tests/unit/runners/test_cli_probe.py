@@ -160,6 +160,12 @@ async def test_the_version_is_asked_for_once_until_the_program_changes(home, ins
     assert log.read_text() == "asked\n" * 2
 
 
+async def test_a_command_in_place_of_the_tool_is_asked_with_all_its_words(home):
+    command = (sys.executable, "-m", "orchestration.testing.cli_agents", "claude")
+
+    assert (await look(home, Tool.CLAUDE, command=command)).version == "2.1.197"
+
+
 async def test_a_program_of_the_users_own_is_found_in_the_project_or_not(home, install):
     path = install("tool.sh")
 

@@ -75,6 +75,7 @@ class Aider(CliTool):
     login = "set the key of your model's provider, such as ANTHROPIC_API_KEY"
     bypasses = ()
     resumes = False
+    litter = (".aider.tags.cache.v4",)
 
     def invocation(self, job: Job) -> Invocation:
         """Return the call for a job. It would leave its histories in the repository; they go with the attempt."""

@@ -55,8 +55,10 @@ class Gemini(JsonLinesTool):
         if job.model:
             command += ("-m", job.model)
         prompt = f"{job.system}\n\n{job.prompt}" if job.system and not job.is_resumed else job.prompt
-        # As its own child it could not be ended: the parent does not pass signals on.
-        return Invocation(command=(*command, *job.args), stdin=prompt, env={"GEMINI_CLI_NO_RELAUNCH": "true"})
+        # As its own child it could not be ended: the parent does not pass signals on. Where an error of its provider
+        # is met, it leaves a report in the temporary folder.
+        env = {"GEMINI_CLI_NO_RELAUNCH": "true", "TMPDIR": str(job.folder)}
+        return Invocation(command=(*command, *job.args), stdin=prompt, env=env)
 
     def take(self, record: Record, seen: Transcript) -> Iterator[Report]:
         """Take one record into the transcript, and yield what is worth showing of it."""
