@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from orchestration.agent_registry import FALLBACK_KINDS, LLM_TYPES
+from orchestration.agent_registry import FALLBACK_KINDS, LLM_TYPES, AgentType
 from orchestration.attempt import Deadline, Outcome, Session
 from orchestration.clock import now
 from orchestration.errors import FailureKind, ReviewNeededError, RunStopError
@@ -34,11 +34,15 @@ _CHAIN_AGAIN_S, _CHAIN_DOUBLINGS = 15.0, 5
 _PASSING = frozenset({FailureKind.OVERLOADED})
 
 
-# Failures before anything was done, and those of a model's provider that has refused the call.
+# Failures of a worker that has not begun, in general; of coding agents, which call a model again and again; and of
+# those that call it once, whose provider has refused the call.
 _NOT_BEGUN = frozenset(
     {FailureKind.UNAVAILABLE, FailureKind.BUDGET, FailureKind.BAD_REQUEST, FailureKind.CONTEXT_LENGTH}
 )
-_REFUSED = frozenset({FailureKind.RATE_LIMIT, FailureKind.QUOTA, FailureKind.OVERLOADED, FailureKind.AUTH})
+_NOT_BEGUN_CODING = frozenset({FailureKind.UNAVAILABLE, FailureKind.BUDGET})
+_REFUSED = _NOT_BEGUN | {FailureKind.RATE_LIMIT, FailureKind.QUOTA, FailureKind.OVERLOADED, FailureKind.AUTH}
+# Failures after which the work itself has to be done again.
+_CORRECTABLE = frozenset({FailureKind.BAD_OUTPUT, FailureKind.CHECK_FAILED})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +101,7 @@ class Execution:
     _is_again: bool = False  # the next attempt has the number of the last, which was parked
     _left: list[str] = field(default_factory=list)  # agents that were given up on
     _claimed: Outcome | None = None  # what the worker says it did, while that is being verified
+    _has_begun: bool = False  # whether a worker was at it
     _first: tuple[AgentConfig, str, AgentTask] | None = None  # who began, and how
     _may_return: bool = True  # whether the reasons for handing over were such as pass
 
@@ -147,7 +152,7 @@ class Execution:
             RunStopError: if the task can go on only after a person has changed something.
 
         """
-        if self._may_have_had_effects(failure.kind):
+        if self._must_not_repeat(failure.kind):
             return None
         successor = self.successor_for(failure.kind)
         if successor is not None and self._claimed is None:
@@ -204,6 +209,14 @@ class Execution:
         self._position = 0
         self._is_again = False
         self._left.clear()
+
+    def begin(self) -> None:
+        """Note that a worker is at it from now on."""
+        self._has_begun = True
+
+    def keep(self, claim: Outcome) -> None:
+        """Go on with what a worker, or a person, has said already."""
+        self._claimed = claim
 
     def book(self, details: Mapping[str, Any]) -> None:
         """Add what a failed attempt used."""
@@ -267,11 +280,22 @@ class Execution:
         return facts if outcome.data is None else {**facts, "data": outcome.data}
 
     def _may_have_had_effects(self, kind: FailureKind) -> bool:
-        """Tell whether it must not simply be tried again: its effects must not happen twice, and may have happened."""
+        """Tell whether a person has to look: its effects must not happen twice, and may have happened."""
+        return self.task.effects == "once" and (self._claimed is not None or not self._has_not_acted(kind))
+
+    def _must_not_repeat(self, kind: FailureKind) -> bool:
+        """Tell whether it must not be tried again by itself. A claim that stands can be verified again."""
         if self.task.effects != "once":
             return False
-        is_refused = kind in _NOT_BEGUN or (kind in _REFUSED and self.agent.agent_type in LLM_TYPES)
-        return self._claimed is not None or not is_refused
+        return not self._has_not_acted(kind) if self._claimed is None else kind in _CORRECTABLE
+
+    def _has_not_acted(self, kind: FailureKind) -> bool:
+        """Tell whether such a failure means that the worker has done nothing."""
+        if not self._has_begun:
+            return True
+        if self.agent.agent_type in LLM_TYPES:
+            return kind in _REFUSED
+        return kind in (_NOT_BEGUN_CODING if self.agent.agent_type is AgentType.CLI else _NOT_BEGUN)
 
     @property
     def _can_return(self) -> bool:

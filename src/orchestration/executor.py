@@ -102,6 +102,8 @@ class TaskExecutor:
 
         """
         execution = self._begin(task, agent, mode)
+        if (claim := _as_outcome(execution.context.claim)) is not None:
+            execution.keep(claim)
         timeout_s = task.timeout_s or execution.agent.timeout_s
         try:
             if timeout_s is None:
@@ -176,6 +178,7 @@ class TaskExecutor:
             work = self._work(execution, execution.next_context(), said, site)
             try:
                 if claim is None:
+                    execution.begin()
                     claim = await self._workers.attempt(
                         work, form, is_guest=execution.is_handed_over, secrets=execution.secrets
                     )
@@ -205,6 +208,8 @@ class TaskExecutor:
         if failure.kind in _CORRECTABLE:
             said = prompt.with_correction(text, str(failure))
         await _wait(execution, step, failure)
+        if step.is_parked and execution.task.effects == "once":
+            await _tell_going_on(execution, failure)
         if step.is_parked and not step.is_paced and execution.is_handed_over:
             self._choose_agent(execution, failure.kind)
             said = text = await self._prompt(execution)
@@ -363,12 +368,20 @@ def _report_step(execution: Execution, step: Step, failure: AttemptError) -> Non
     )
 
 
-def _report_retry(execution: Execution, failure: AttemptError, *, delay_s: float = 0.0, agent: str = "") -> None:
+async def _tell_going_on(execution: Execution, failure: AttemptError) -> None:
+    """Say, durably, that a task is no longer parked: whoever finds it so must not believe that nothing was done."""
+    _report_retry(execution, failure, number=execution.number)
+    await execution.context.durable()
+
+
+def _report_retry(
+    execution: Execution, failure: AttemptError, *, number: int | None = None, delay_s: float = 0.0, agent: str = ""
+) -> None:
     execution.context.report(
         TaskRetrying(
             at=now(),
             task_id=execution.task.task_id,
-            attempt=execution.number + 1,
+            attempt=execution.number + 1 if number is None else number,
             kind=failure.kind,
             error=redact(storable(str(failure)), execution.secrets),
             delay_s=delay_s,

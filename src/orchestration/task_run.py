@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from orchestration import events as ev
 from orchestration.attempt import AttemptContext, Parking, TaskInput, current, nothing_to_see
-from orchestration.errors import AttemptError, DependencyError, InvalidTaskError, RunStopError, StoreError
+from orchestration.errors import (
+    AttemptError,
+    DependencyError,
+    InvalidTaskError,
+    OrchestrationError,
+    RunStopError,
+    StoreError,
+)
 from orchestration.expansion import ADDED_TASKS_SCHEMA
 from orchestration.journal import now
 from orchestration.task import SATISFIED, AgentTask, ExecutionResult, ExecutionStatus, FailureKind, TaskStatus
@@ -253,7 +260,8 @@ class TaskRun:
             await self._journal.durable()
             raise
         except Exception as exc:
-            self._settle(known, failure(task_id, exc, known=known))
+            is_mistake = isinstance(exc, OrchestrationError)  # of the caller, before anything was done
+            self._settle(known, failure(task_id, exc, known=known), may_have_acted=not is_mistake)
             await self._journal.durable()
             raise
         else:
@@ -297,7 +305,7 @@ class TaskRun:
         if not execution.runner.cancelling():
             leak = RuntimeError("the worker raised CancelledError, though nobody cancelled the task")
             result = failure(task_id, leak, known=known)
-            return self._settle(known, result) or result
+            return self._settle(known, result, may_have_acted=True) or result
         if self._is_current(known):
             with contextlib.suppress(StoreError):  # told by whoever waits for the store; the cancellation must go on
                 self._journal.record(self._broken_off(execution, self._journal.state.find(task_id)))
@@ -305,24 +313,31 @@ class TaskRun:
 
     def _broken_off(self, execution: _Execution, latest: TaskState) -> ev.Event:
         """Say what becomes of a task that was stopped; what must not happen twice may have happened."""
-        task_id = latest.task.task_id
-        if latest.task.effects == "once" and latest.status is TaskStatus.IN_PROGRESS and not latest.parked:
-            reason = (
-                f"attempt {latest.attempt} was stopped while it was under way, and its effects must not happen twice; "
-                "find out whether they happened"
-            )
-            return ev.TaskNeedsReview(at=now(), task_id=task_id, cause="effect", reason=reason)
+        task_id, has_claim = latest.task.task_id, latest.claim is not None
+        if latest.task.effects == "once" and (execution.is_cancelled if has_claim else not latest.parked):
+            return _for_review(latest, "was stopped while it was under way")
         event = ev.TaskCancelled if execution.is_cancelled else ev.TaskInterrupted
         return event(at=now(), task_id=task_id)
 
-    def _settle(self, known: TaskState, result: ExecutionResult) -> ExecutionResult | None:
-        """Record the outcome and return it as recorded; None if the task was settled by someone else meanwhile."""
+    def _settle(
+        self, known: TaskState, result: ExecutionResult, *, may_have_acted: bool = False
+    ) -> ExecutionResult | None:
+        """Record the outcome and return it as recorded; None if the task was settled by someone else meanwhile.
+
+        `may_have_acted`: it is a failure after which nobody knows what was done.
+        """
         if not self._is_current(known):
             return None
         try:
-            self._journal.record(self._outcome(known, result))
+            event = self._outcome(known, result)
+            if not may_have_acted:
+                self._journal.record(event)
+                return result
         except (InvalidTaskError, AttemptError) as exc:  # the result holds what JSON cannot say, or is no list of tasks
             result = failure(known.task.task_id, exc, known=known)
+        if known.task.effects == "once":
+            self._journal.record(_for_review(self._journal.state.find(known.task.task_id), f"failed ({result.error})"))
+        else:
             self._journal.record(self._outcome(known, result))
         return result
 
@@ -450,6 +465,11 @@ def _as_cancelled(known: TaskState) -> ExecutionResult:
         completed_at=now(),
         error="cancelled",
     )
+
+
+def _for_review(latest: TaskState, what: str) -> ev.TaskNeedsReview:
+    reason = f"attempt {latest.attempt} {what}, and its effects must not happen twice; find out whether they happened"
+    return ev.TaskNeedsReview(at=now(), task_id=latest.task.task_id, cause="effect", reason=reason, result=latest.claim)
 
 
 def _no_result(known: TaskState) -> ExecutionResult:
