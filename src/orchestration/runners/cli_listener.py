@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["REPORTS_MAX", "REPORT_CHARS", "Listener", "StopListening", "secrets_in", "spending"]
 
 REPORT_CHARS = 200
+_LOOKED_AT_CHARS = 4_000  # of a text that may have millions; enough for 200 that are no secret and no space
 REPORTS_MAX = 300  # per attempt; a chatty agent must not fill the project's file
 
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
@@ -68,8 +69,10 @@ class Listener:
             self.seen.facts["lines_dropped"] = self.seen.facts.get("lines_dropped", 0) + 1
             return
         for kind, text in self._tool.read(line, self.seen):
-            shown = " ".join(redact(text, self._secrets).split())[:REPORT_CHARS]
-            if shown and self._reported < REPORTS_MAX:
+            if self._reported == REPORTS_MAX:
+                continue
+            shown = " ".join(redact(text[:_LOOKED_AT_CHARS], self._secrets).split())[:REPORT_CHARS]
+            if shown:
                 self._reported += 1
                 self._report(
                     WorkerReported(
