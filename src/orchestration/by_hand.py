@@ -111,8 +111,8 @@ class ByHand:
         return known
 
     def _accept(self, known: TaskState, result: ExecutionResult) -> None:
-        """Complete the task, unless its checks are to look at the answer or its work is to be merged."""
-        is_checked = any(not check.person for check in known.task.checks)
+        """Complete the task, unless more follows: checks look at the answer, work is merged, tasks are added."""
+        is_checked = any(not check.person for check in known.task.checks) or known.task.adds_tasks is not None
         if is_checked or (known.result is not None and "workspace" in known.result.metadata):
             self._journal.record(ev.TaskReopened(at=now(), task_id=known.task.task_id, result=result))
         else:

@@ -17,10 +17,11 @@ from orchestration.task import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from datetime import datetime
 
     from orchestration.task import AgentTask
 
-__all__ = ["apply", "fold"]
+__all__ = ["apply", "broken_off", "fold"]
 
 _replace = msgspec.structs.replace
 
@@ -42,6 +43,22 @@ def fold(events: Iterable[ev.Event], state: RunState | None = None) -> RunState:
     for event in events:
         result = _APPLY[type(event)](result, event)
     return result
+
+
+def broken_off(known: TaskState, at: datetime) -> ev.Event:
+    """Say what becomes of a task whose orchestrator ended: a claim is there to be verified, all else runs again.
+
+    But for a task whose effects must not happen twice, when its worker may have been at it.
+    """
+    task_id = known.task.task_id
+    is_working = known.status is TaskStatus.IN_PROGRESS and not known.parked
+    if known.task.effects != "once" or not is_working or known.claim is not None:
+        return ev.TaskInterrupted(at=at, task_id=task_id)
+    reason = (
+        f"the orchestrator ended while attempt {known.attempt} was under way, and its effects must not happen twice; "
+        "find out whether they happened"
+    )
+    return ev.TaskNeedsReview(at=at, task_id=task_id, cause="effect", reason=reason)
 
 
 # A task that waits for no moment: neither for its next attempt nor parked.
@@ -70,7 +87,7 @@ _ALLOWED: dict[type, frozenset[TaskStatus]] = {
     ev.CheckFinished: _AT_WORK,
     ev.TaskWaiting: _AT_WORK,
     ev.TaskNeedsReview: _AT_WORK,
-    ev.PersonNotified: _ASKED,
+    ev.PersonNotified: _ASKED | {TaskStatus.COMPLETED, TaskStatus.FAILED},
     ev.TaskReopened: _ASKED,
     ev.TaskCompleted: _OPEN | _STOPPED,
     ev.TaskFailed: _OPEN,
@@ -146,7 +163,9 @@ def _expanded(state: RunState, event: ev.TaskExpanded) -> RunState:
 
 def _skipped(state: RunState, event: ev.TaskSkipped) -> RunState:
     known = _check(state, event, event.task_id)
-    return _put(state, _replace(known, status=TaskStatus.SKIPPED, ended_at=event.at, last_error="", result=None))
+    return _put(
+        state, _replace(known, status=TaskStatus.SKIPPED, ended_at=event.at, last_error=event.reason, result=None)
+    )
 
 
 def _started(state: RunState, event: ev.TaskStarted) -> RunState:
@@ -179,6 +198,7 @@ def _retrying(state: RunState, event: ev.TaskRetrying) -> RunState:
             attempt=event.attempt,
             agent=event.agent or known.agent,
             last_error=event.error,
+            activity="",
             correction=event.error if event.kind in _CORRECTABLE else known.correction,
             **_NOT_CLAIMED,
             **(_GOING_ON | {"retry_at": retry_at}),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from orchestration import events as ev
 from orchestration.clock import now
-from orchestration.fold import apply, fold
+from orchestration.fold import apply, broken_off, fold
 from orchestration.run_state import RunState
 from orchestration.schedule import Schedule
 from orchestration.task import TaskStatus
@@ -22,7 +22,6 @@ from orchestration.task import TaskStatus
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestration.run_state import TaskState
     from orchestration.store.base import Store
 
     Subscriber = Callable[[ev.Event, RunState], None]
@@ -163,7 +162,7 @@ class Journal:
         self._has_leftovers = False
         for known in self._state.ordered():
             if known.status in _AT_WORK:
-                self.record(_broken_off(known))
+                self.record(broken_off(known, now()))
         for call_id in self._state.ledger.reservations:
             self.record(ev.CallLost(at=now(), call_id=call_id))
         if self._state.run_id and self._state.run_status is None:
@@ -186,19 +185,3 @@ class Journal:
             _log.exception("a subscriber failed and was detached", extra={"action": "subscriber_failed"})
             if subscriber in self._subscribers:
                 self._subscribers.remove(subscriber)
-
-
-def _broken_off(known: TaskState) -> ev.Event:
-    """Say what becomes of a task whose orchestrator ended: a claim is there to be verified, all else runs again.
-
-    But for a task whose effects must not happen twice, when its worker may have been at it.
-    """
-    task_id = known.task.task_id
-    is_working = known.status is TaskStatus.IN_PROGRESS and not known.parked
-    if known.task.effects != "once" or not is_working or known.claim is not None:
-        return ev.TaskInterrupted(at=now(), task_id=task_id)
-    reason = (
-        f"the orchestrator ended while attempt {known.attempt} was under way, and its effects must not happen twice; "
-        "find out whether they happened"
-    )
-    return ev.TaskNeedsReview(at=now(), task_id=task_id, cause="effect", reason=reason)

@@ -74,9 +74,9 @@ MAY_FOLLOW = {
     "verifying": AT_WORK,
     "waiting": ASKED,
     "needs_review": ASKED,
-    "completed": "changed removed reset call",
+    "completed": "notified changed removed reset call",
     "skipped": "changed removed reset call",
-    "failed": "started completed changed removed reset call",
+    "failed": "notified started completed changed removed reset call",
     "cancelled": "started completed changed removed reset call",
 }
 

@@ -18,7 +18,7 @@ class Entry(NamedTuple):
 COMMANDS = {
     "init": Entry("start", "init", "Make a small project that works, to start from."),
     "demo": Entry("start", "demo", "Run the demo project: a real model on this machine, no key."),
-    "import": Entry("importing", "import_", "Make a project of a plan: tasks.json or a checklist."),
+    "import": Entry("importing", "import_", "Take in a plan, or answers that were given in files."),
     "migrate": Entry("importing", "migrate", "Make agents of a folder of scripts."),
     "run": Entry("run", "run", "Run the project; run again to resume."),
     "status": Entry("look", "status", "Show how every task stands."),
@@ -36,6 +36,7 @@ COMMANDS = {
     "validate": Entry("check", "validate", "Check the project file and list all its mistakes."),
     "agents": Entry("agents", "agents", "List the agents and what each still needs."),
     "doctor": Entry("doctor", "doctor", "Check this machine and the project's state."),
+    "workspaces": Entry("workspaces", "workspaces", "List the worktrees and branches that tasks left."),
     "schema": Entry("check", "schema", "Print the JSON Schema of project files."),
 }
 
@@ -44,5 +45,5 @@ SECTIONS = {
     "Run and watch": ("run", "status", "show", "graph"),
     "Have your say": ("inbox", "answer", "approve", "reject", "export", "cancel", "reset"),
     "Traffic and money": ("limits", "budget"),
-    "Look after it": ("validate", "agents", "doctor", "schema"),
+    "Look after it": ("validate", "agents", "workspaces", "doctor", "schema"),
 }

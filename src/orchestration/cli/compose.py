@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from orchestration.project_file import ProjectFile
     from orchestration.task import AgentTask
+    from orchestration.waiting import Teller
 
 __all__ = ["open_project", "open_state", "reconcile", "run_async"]
 
@@ -39,10 +40,12 @@ async def open_project(
     mode: str | None = None,
     budget_usd: Decimal | None = None,
     park: bool = True,
+    teller: Teller | None = None,
 ) -> AsyncIterator[tuple[ProjectOrchestrator, Controls]]:
     """Open a project's state and workers; both are closed at the end, and everything recorded is then durable.
 
-    `budget_usd` replaces what the file says the project may cost; `park` False goes before the file, too.
+    `budget_usd` replaces what the file says the project may cost; `park` False goes before the file, too. `teller`
+    tells people that a task waits for them; it stays the caller's to close.
 
     Raises:
         ProjectLockedError: if another orchestrator has it open.
@@ -69,6 +72,7 @@ async def open_project(
         executor=executor,
         variables=variables,
         budgets=project.budgets if budget_usd is None else with_project_budget(project.budgets, budget_usd),
+        teller=teller,
     )
     async with executor, orchestrator:
         yield orchestrator, Controls(orchestrator, executor.lanes, project.limits)

@@ -12,6 +12,7 @@ import click
 
 from orchestration.agent_registry import Tool
 from orchestration.cli.output import print_json, print_lines, tell
+from orchestration.cli.people import are_packages, import_packages
 from orchestration.cli.place import Place, json_option, project_option
 from orchestration.importing import (
     SOURCE_MAX_BYTES,
@@ -83,7 +84,7 @@ def _target_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command("import")
-@click.argument("file_name", metavar="FILE")
+@click.argument("file_names", metavar="FILE...", nargs=-1, required=True)
 @click.option("--agent", default="me", metavar="NAME", show_default=True, help="The agent that gets all tasks.")
 @click.option("--type", "kind", type=click.Choice(AGENT_TYPES), help="Its type. Default: human, or cli with a program.")
 @click.option("--tool", type=click.Choice([tool.value for tool in Tool]), help="The coding agent it is.")
@@ -95,7 +96,7 @@ def _target_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def import_(
     place: Place,
     *,
-    file_name: str,
+    file_names: tuple[str, ...],
     agent: str,
     kind: str | None,
     tool: str | None,
@@ -105,12 +106,20 @@ def import_(
     output: str | None,
     force: bool,
     as_json: bool,
-) -> None:
-    """Make a project of a plan: tasks.json or a checklist.
+) -> int:
+    """Take in a plan, or answers that were given in files.
 
-    FILE is task-master's tasks.json or a Markdown checklist; - is stdin. Tasks that are done are left out; what cannot
-    be taken over is said. Nothing is overwritten, and nothing is written that does not load.
+    Packages that `orchestrate export` has written, or folders of them, give the answers that are filled in; what is
+    empty is left alone. Any other FILE becomes a project: task-master's tasks.json or a Markdown checklist; - is stdin.
+    Tasks that are done are left out; what cannot be taken over is said. Nothing is overwritten, and nothing is written
+    that does not load.
     """
+    paths = [Path(name) for name in file_names]
+    if are_packages(paths):
+        return import_packages(place, paths, as_json=as_json)
+    if len(file_names) > 1:
+        raise click.UsageError("several files are taken at once only if they are packages; import plans one by one")
+    file_name = file_names[0]
     wanted = Wanted(
         place=place,
         target=_target(output, force=force, as_json=as_json),
@@ -119,6 +128,7 @@ def import_(
     )
     source = _read(file_name)
     next(each for each in IMPORTERS if each.recognise(source)).carry_out(source, wanted)
+    return 0
 
 
 @click.command

@@ -26,6 +26,7 @@ from orchestration.cli.output import (
     width_of,
 )
 from orchestration.cli.place import Place, json_option, load, project_options
+from orchestration.cli.telling import messenger_of
 from orchestration.orchestrator import state_path
 from orchestration.project_file import resolve_variables
 from orchestration.store.sqlite import read_facts
@@ -55,6 +56,7 @@ __all__ = ["run", "run_project"]
 
 _WATCH_S = 0.25
 
+_AT_WORK = (TaskStatus.IN_PROGRESS, TaskStatus.VERIFYING)
 _EXIT_CODES = {"completed": 0, "waiting": 0, "failed": 1, "over_budget": 1, "interrupted": 130, "cancelled": 130}
 
 
@@ -150,13 +152,17 @@ class _Run:
 
     async def main(self, variables: dict[str, str]) -> int:
         options = self._options
-        async with open_project(
-            self._project,
-            variables=variables,
-            mode=options.mode,
-            budget_usd=options.budget_usd,
-            park=options.park,
-        ) as (orchestrator, controls):
+        async with (
+            messenger_of(self._project, self._place.command) as messenger,
+            open_project(
+                self._project,
+                variables=variables,
+                mode=options.mode,
+                budget_usd=options.budget_usd,
+                park=options.park,
+                teller=messenger,
+            ) as (orchestrator, controls),
+        ):
             with self._screen(orchestrator) as screen, logs_shown_by(screen, self._options.verbosity):
                 for task_id in reconcile(orchestrator, self._project.tasks):
                     screen.say(f"task {task_id!r} is no longer in {self._place.file}; it was removed")
@@ -250,7 +256,12 @@ class _Run:
             canvas = LiveTable(console_for(self._out), hint=lambda: self._hint, notes=notes)
             prints = nullcontext()
         else:
-            canvas = Lines(self._out, messages=sys.stderr, command=self._place.command)
+            canvas = Lines(
+                self._out,
+                messages=sys.stderr,
+                command=self._place.command,
+                is_verbose=self._options.verbosity > 0,
+            )
             # What the project's functions print must not end up among the results, nor fail with them.
             prints = redirect_stdout(sys.stderr)
         with prints, Screen(canvas) as screen:
@@ -261,7 +272,7 @@ class _Run:
                 unsubscribe()
 
     def _drain_message(self, state: RunState) -> str:
-        running = sum(known.status is TaskStatus.IN_PROGRESS for known in state.unordered())
+        running = sum(known.status in _AT_WORK for known in state.unordered())
         if not running:
             return "stopping"
         parked = sum(bool(known.parked) for known in state.unordered())

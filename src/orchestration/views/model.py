@@ -12,7 +12,7 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 from orchestration import events as ev
-from orchestration.fold import apply
+from orchestration.fold import apply, broken_off
 from orchestration.run_state import RunState, TaskState, blocked_tasks
 from orchestration.task import AgentTask, TaskStatus
 from orchestration.views.family import folded, placing
@@ -116,23 +116,10 @@ def as_if_interrupted(state: RunState, now: datetime) -> RunState:
     """Return the state as the next run will find it, when the process that had it open is gone."""
     for known in state.unordered():
         if known.status in _AT_WORK:
-            state = apply(state, _broken_off(known, now))
+            state = apply(state, broken_off(known, now))
     for call_id in state.ledger.reservations:
         state = apply(state, ev.CallLost(at=now, call_id=call_id))
     return state
-
-
-def _broken_off(known: TaskState, now: datetime) -> ev.Event:
-    """Return what the next run records of a task that was under way, as the journal does when it opens."""
-    task_id = known.task.task_id
-    is_working = known.status is TaskStatus.IN_PROGRESS and not known.parked
-    if known.task.effects != "once" or not is_working or known.claim is not None:
-        return ev.TaskInterrupted(at=now, task_id=task_id)
-    reason = (
-        f"the orchestrator ended while attempt {known.attempt} was under way, and its effects must not happen twice; "
-        "find out whether they happened"
-    )
-    return ev.TaskNeedsReview(at=now, task_id=task_id, cause="effect", reason=reason)
 
 
 def with_new_tasks(state: RunState, tasks: Iterable[AgentTask], now: datetime) -> RunState:
