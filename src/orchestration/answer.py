@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,10 @@ from orchestration.errors import AttemptError
 from orchestration.task import FailureKind
 
 if TYPE_CHECKING:
+    from orchestration.attempt import Outcome
     from orchestration.task import AgentTask
 
-__all__ = ["AnswerForm", "form_of"]
+__all__ = ["AnswerForm", "form_of", "formed"]
 
 # Compatible servers that ignore the schema, and people, like to put JSON into a code block.
 _FENCE = re.compile(r"\s*```(?:json)?[ \t]*\n(.*?)\n?```\s*", re.DOTALL | re.IGNORECASE)
@@ -108,6 +109,19 @@ def _form(raw: bytes) -> AnswerForm:
         raise ValueError(f"at {exc.json_path}: {_cut(exc.message, _SHOWN_CHARS)}") from exc
     # An empty registry fetches nothing; by default jsonschema would load a remote "$ref" over the network.
     return AnswerForm(validator(schema, registry=Registry()))
+
+
+def formed(outcome: Outcome, form: AnswerForm) -> Outcome:
+    """Return the outcome with its answer read and checked; what it cost is known also if it is refused."""
+    try:
+        if outcome.data is not None:
+            form.check(outcome.data, outcome.output)
+            return outcome
+        text, value = form.read(outcome.output)
+    except AttemptError as exc:
+        exc.details.update(outcome.metadata)
+        raise
+    return replace(outcome, output=text, data=value)
 
 
 def _bad(message: str, answer: str) -> AttemptError:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from orchestration import prompt
 from orchestration.agent_registry import AgentType
-from orchestration.answer import form_of
+from orchestration.answer import form_of, formed
 from orchestration.attempt import AttemptContext, Deadline, Outcome, Work, current
 from orchestration.clock import now
 from orchestration.delivery import Delivered, Delivery, Site, workspace_of
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from orchestration.agent_registry import AgentConfig, AgentRegistry
+    from orchestration.answer import AnswerForm
     from orchestration.delivery import Errand
     from orchestration.events import Event
     from orchestration.runners.llm import LaneLimits, Lanes
@@ -177,12 +178,7 @@ class TaskExecutor:
         while claim is not None or execution.mode != "interactive":
             work = self._work(execution, execution.next_context(), said, site)
             try:
-                if claim is None:
-                    execution.begin()
-                    claim = await self._workers.attempt(
-                        work, form, is_guest=execution.is_handed_over, secrets=execution.secrets
-                    )
-                    execution.note_session(claim.metadata, str(site.path or ""))
+                claim = await self._claim(execution, work, claim, form)
                 return await deliver(claim)
             except AttemptError as exc:
                 failure = exc
@@ -196,6 +192,15 @@ class TaskExecutor:
             text, said = await self._go_on(execution, step, failure, (text, said))
         outcome = await self._workers.ask_person(self._work(execution, execution.context, text, site))
         return Delivered(outcome=outcome)
+
+    async def _claim(self, execution: Execution, work: Work, kept: Outcome | None, form: AnswerForm | None) -> Outcome:
+        """Return what the worker says it did, in its form; what is kept of an earlier attempt goes before asking it."""
+        made = kept
+        if made is None:
+            execution.begin()
+            made = await self._workers.attempt(work, is_guest=execution.is_handed_over, secrets=execution.secrets)
+            execution.note_session(made.metadata, str(work.cwd or ""))
+        return made if form is None else formed(made, form)
 
     async def _go_on(
         self, execution: Execution, step: Step, failure: AttemptError, told: tuple[str, str]

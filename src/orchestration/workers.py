@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
-    from orchestration.answer import AnswerForm
     from orchestration.attempt import Outcome, Work
     from orchestration.runners.base import Runner
     from orchestration.runners.cli_agent import CliAgentRunner
@@ -109,9 +108,7 @@ class Workers:
         """Return what a person needs to do the work."""
         return await self._person.run(work)
 
-    async def attempt(
-        self, work: Work, form: AnswerForm | None, *, is_guest: bool, secrets: tuple[str, ...]
-    ) -> Outcome:
+    async def attempt(self, work: Work, *, is_guest: bool, secrets: tuple[str, ...]) -> Outcome:
         """Have the worker do it once; whatever goes wrong leaves as an `AttemptError`.
 
         `is_guest`: the task was handed over to this agent, and takes one of the places it has for such.
@@ -122,7 +119,7 @@ class Workers:
         """
         do = self._door(work.agent.agent_type)
         try:
-            outcome = await (self._guests.run(do, work) if is_guest else do(work))
+            return await (self._guests.run(do, work) if is_guest else do(work))
         except OrchestrationError:
             raise
         except asyncio.CancelledError:
@@ -135,7 +132,6 @@ class Workers:
             trace = redact(traceback.format_exc(), secrets)
             _log.error("task %r: unexpected error\n%s", work.task.task_id, trace)
             raise AttemptError(f"{type(exc).__name__}: {exc}", kind=FailureKind.TASK_ERROR) from exc
-        return outcome if form is None else _formed(outcome, form)
 
     def _door(self, kind: AgentType) -> Callable[[Work], Awaitable[Outcome]]:
         if kind is AgentType.CLI:
@@ -199,19 +195,6 @@ def _is_cancelled() -> bool:
     """Say whether someone cancelled this very task; a CancelledError can also leak out of a worker's own affairs."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
-
-
-def _formed(outcome: Outcome, form: AnswerForm) -> Outcome:
-    """Return the outcome with its answer read and checked; what it cost is known also if it is refused."""
-    try:
-        if outcome.data is not None:
-            form.check(outcome.data, outcome.output)
-            return outcome
-        text, value = form.read(outcome.output)
-    except AttemptError as exc:
-        exc.details.update(outcome.metadata)
-        raise
-    return replace(outcome, output=text, data=value)
 
 
 def _ways_out(work: Work, why: str, script: Path | None) -> str:
