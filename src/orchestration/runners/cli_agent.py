@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from orchestration.attempt import WorstCase
 from orchestration.errors import InvalidTaskError
 from orchestration.prompt import with_correction, with_schema
 from orchestration.runners.cli_command import run_command
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CliAgentRunner"]
 
+_LEAST_USD = Decimal("0.01")  # a session that could not cost as much is not worth beginning
 _INTERRUPTED = (
     "You were interrupted while you worked on this task. Look at what is done already, do what is missing, "
     "and then answer as you were asked to."
@@ -94,6 +97,7 @@ class _Attempt:
             SessionLostError: if the tool does not know the conversation.
 
         """
+        await self._refuse_spent()
         async with attempt_folder() as folder, swept(self.cwd or Path(), self.tool.litter):
             job = self._job(folder, resumed)
             call = self.tool.invocation(job)
@@ -110,6 +114,21 @@ class _Attempt:
                 listener.settle()
         ending = Ending(work=self.work, tool=self.tool, seen=listener.seen, end=end, is_resumed=job.is_resumed)
         return outcome_of(ending, secrets)
+
+    async def _refuse_spent(self) -> None:
+        """Begin nothing under a budget that is used up. What a session will cost nobody knows, so it may overshoot.
+
+        Raises:
+            AttemptError: of kind `budget`; also for a tool that does not say what it costs, unless that is allowed.
+
+        """
+        work, purse = self.work, self.work.context.purse
+        if purse is None or not purse.applies_to(work.task.task_id, work.agent.name):
+            return
+        least = WorstCase(input_tokens=1, output_tokens=0, cost_usd=_LEAST_USD if self.tool.states_cost else None)
+        with work.deadline.held():
+            call_id = await purse.reserve(work.task.task_id, work.agent.name, least)
+        purse.release(call_id)
 
     def _job(self, folder: Path, resumed: str) -> Job:
         work, tool = self.work, self.tool

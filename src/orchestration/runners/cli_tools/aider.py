@@ -70,6 +70,7 @@ class Aider(CliTool):
     """`aider`, 0.86 or newer. It keeps no conversation that could be gone on with."""
 
     program = "aider"
+    states_cost = True
     variables = ("AIDER_*", "OPENAI_API_BASE", *_KEYS)
     install = "python -m pip install aider-install && aider-install"
     login = "set the key of your model's provider, such as ANTHROPIC_API_KEY"

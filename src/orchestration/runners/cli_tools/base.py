@@ -197,6 +197,7 @@ class CliTool(ABC):
     `starts_named`: its conversations get the id we choose; otherwise it tells at its first word. `resumes`: it can go
     on with a conversation, and with `resumes_in_place`, only from the same folder; `session_unknown` is what it says
     where it does not know that conversation. `answers_apart`: an answer that has to meet a schema comes as data.
+    `states_cost`: it says what was spent.
     `litter` are the caches it leaves in the folder it works in.
     """
 
@@ -209,6 +210,7 @@ class CliTool(ABC):
     resumes: ClassVar[bool] = True
     resumes_in_place: ClassVar[bool] = False
     answers_apart: ClassVar[bool] = False
+    states_cost: ClassVar[bool] = False
     litter: ClassVar[tuple[str, ...]] = ()
     session_unknown: ClassVar[str] = ""
 

@@ -51,6 +51,7 @@ class Claude(JsonLinesTool):
     """`claude`, 2.1 or newer."""
 
     program = "claude"
+    states_cost = True
     variables = (
         "ANTHROPIC_*",
         "CLAUDE_CONFIG_DIR",

@@ -39,6 +39,7 @@ class OpenCode(JsonLinesTool):
     """`opencode`, 1.18 or newer."""
 
     program = "opencode"
+    states_cost = True
     variables = ("OPENCODE_*", *_KEYS)
     install = "npm install -g opencode-ai"
     login = "run `opencode auth login`, or set the key of a provider"
