@@ -28,6 +28,7 @@ MEASURES = {
     "lanes": "benchmarks.lanes",
     "traffic": "benchmarks.traffic",
     "scripts": "benchmarks.script_starts",
+    "coding": "benchmarks.coding_agents",
 }
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"

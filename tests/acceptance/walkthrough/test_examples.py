@@ -118,3 +118,19 @@ class TestPythonApi:
         assert first.count("TaskStarted") == 3
         assert second.count("TaskStarted") == 0
         assert second.splitlines()[-2:] == first.splitlines()[-2:]
+
+
+class TestCodingAgents:
+    def test_three_agents_write_what_the_tests_ask_for_and_it_is_merged(self, example, open_shell):
+        copy = example("coding-agents")
+        copy("./set-up.sh", str(copy.folder.parent / "shop"))
+        shell = open_shell(copy.folder.parent / "shop")
+
+        shell("orchestrate", "run")
+
+        log = shell("git", "log", "--graph", "--oneline")
+        assert [f"Merge task {task}" in log for task in ("discount", "tax", "shipping")] == [True] * 3
+        assert shell.output("release").strip() == "A purchase of 100.00 costs 125.88, by add_shipping and add_tax."
+        assert (
+            sorted(line.split()[0] for line in shell.read("outbox.log").splitlines()) == ["sending"] * 2 + ["sent"] * 2
+        )
