@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from orchestration.notice import Occasion
     from orchestration.run_state import RunState, TaskState
 
-__all__ = ["ACCEPT", "Asked", "Teller", "WaitingRoom", "asked", "calls_due", "deadline_of", "next_moment"]
+__all__ = ["ACCEPT", "Asked", "Facts", "Teller", "WaitingRoom", "asked", "calls_due", "deadline_of", "next_moment"]
 
 _log = logging.getLogger("orchestration")
 

@@ -11,7 +11,6 @@ from orchestration.task import AgentTask
 from orchestration.task_options import EFFECTS, WORKSPACES, AddsTasks, Check
 
 __all__ = [
-    "_KINDS",
     "check",
     "cli_rules",
     "dynamics",

@@ -124,6 +124,9 @@ async def test_usage_is_booked_under_the_tasks_tags(stage_of):
         def tags_of(self, task_id):
             return (f"tag of {task_id}",)
 
+        def applies_to(self, _task_id, _agent):
+            return False
+
     stage = stage_of("claude").play([{"say": "All done."}])
 
     await stage.run(context={"purse": Purse()})

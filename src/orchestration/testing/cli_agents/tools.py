@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from orchestration.testing.cli_agents.acts import Done, FakeTool
 
-__all__ = ["TOOLS", "VERSIONS"]
+__all__ = ["TOOLS", "VERSIONS", "FakeAider", "FakeClaude", "FakeCodex", "FakeGemini", "FakeOpenCode"]
 
 _STATUS_TEXT = {401: "authentication_error", 429: "rate_limit_error", 529: "overloaded_error"}
 
