@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path  # noqa: TC003 -- part of a public record
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
     from decimal import Decimal
@@ -37,8 +39,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TaskInput:
+class TaskInput(msgspec.Struct, frozen=True, kw_only=True):
     """What a dependency came to: its output as text and, where it is JSON, as `data`; the files it produced.
 
     `files` are mappings with `path`, `sha256` and more. `skipped`: its condition did not hold, so there is no output.
@@ -49,7 +50,7 @@ class TaskInput:
     data: Any = None
     files: tuple[Mapping[str, Any], ...] = ()
     skipped: bool = False
-    added: Mapping[str, TaskInput] = field(default_factory=dict)
+    added: Mapping[str, TaskInput] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,8 +193,9 @@ class AttemptContext:
     with the attempt before. `examine(data)` says what a person has to see before a result counts, nothing if that is
     not needed. `effect_key` stays the same until the work is done. `item` is the element that an
     instance of a `for_each` task is for. `output_files` gives the paths that
-    outputs of the project are written to, `owner` marks the project's processes. `artefacts` is the folder for what
-    this attempt leaves to be looked at. `durable` returns when all that was reported is on the disk.
+    outputs of the project are written to, `owner` marks the project's processes. `artefacts` is the
+    folder for what the project's attempts leave to be looked at; a worker that leaves some is given one of its own in
+    there. `durable` returns when all that was reported is on the disk.
     """
 
     run_id: str = ""

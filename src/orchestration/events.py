@@ -7,13 +7,14 @@ change raises `EVENT_VERSION` and adds a step to `decode`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from datetime import datetime  # noqa: TC003 -- msgspec reads the annotations at run time
 from typing import Any, Literal
 
 import msgspec
 
 from orchestration.errors import InvalidTaskError, StoreError, StoreVersionError
-from orchestration.task import AgentTask, ExecutionResult, FailureKind  # noqa: TC001 -- the same
+from orchestration.task import AgentTask, ExecutionResult, FailureKind
 
 __all__ = [
     "EVENT_VERSION",
@@ -351,6 +352,7 @@ def _as_plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} is not a type of JSON")
 
 
+_TASK_FIELDS = tuple((field.name, field.default) for field in fields(AgentTask))
 _encoder = msgspec.json.Encoder(enc_hook=_as_plain)
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
@@ -365,7 +367,7 @@ def encode(event: Event) -> bytes:
 
     """
     try:
-        raw = _encoder.encode(event)
+        raw = _encoder.encode(_without_defaults(event) if isinstance(event, TaskAdded | TaskChanged) else event)
         _decoder.decode(raw)
     except (TypeError, ValueError, RecursionError) as exc:
         raise InvalidTaskError(
@@ -373,6 +375,13 @@ def encode(event: Event) -> bytes:
             "metadata plain JSON: text, numbers, booleans, None, lists and mappings"
         ) from exc
     return raw
+
+
+def _without_defaults(event: TaskAdded | TaskChanged) -> dict[str, Any]:
+    """Return the fact as it is written: most fields of most tasks say nothing."""
+    # Not by way of `vars`, for which Python would keep a dict with each task from then on.
+    task = {name: value for name, default in _TASK_FIELDS if (value := getattr(event.task, name)) is not default}
+    return {"type": event.__struct_config__.tag, "at": event.at, "task": task}
 
 
 def decode(raw: bytes | str, version: int = EVENT_VERSION) -> Event:

@@ -111,9 +111,11 @@ class Execution:
             self.attempts += 1
             self._tries[self.agent.name] += 1
         self._is_again = False
-        if self.attempts == 1:
+        artefacts = self.context.artefacts
+        if artefacts is not None and self.agent.agent_type is AgentType.CLI:
+            artefacts = artefacts / self.task.task_id / str(self.number)
+        elif self.attempts == 1:
             return self.context
-        artefacts = self.context.artefacts and self.context.artefacts.with_name(str(self.number))
         return replace(self.context, attempt=self.number, artefacts=artefacts)
 
     @property

@@ -66,6 +66,9 @@ _GOING_ON: dict[str, Any] = {"retry_at": None, "parked": "", "parked_until": Non
 # A task nobody is asked about, and of which nothing is claimed.
 _NOT_ASKED: dict[str, Any] = {"need": "", "cause": "", "asked_at": None, "reminded_at": None}
 _NOT_CLAIMED: dict[str, Any] = {"claim": None, "is_approved": False, "verdicts": ()}
+# A task that has come to an end: what was to be told to its worker, and what it said meanwhile, has had its time.
+_SETTLED: dict[str, Any] = _NOT_ASKED | _GOING_ON
+_SETTLED |= {"comment": "", "draft": "", "correction": "", "activity": "", "claim": None, "is_approved": False}
 _AT_WORK = frozenset({TaskStatus.IN_PROGRESS, TaskStatus.VERIFYING})
 _ASKED = frozenset({TaskStatus.WAITING, TaskStatus.NEEDS_REVIEW})
 _STOPPED = frozenset({TaskStatus.FAILED, TaskStatus.CANCELLED})
@@ -122,7 +125,12 @@ def _add(state: RunState, task: AgentTask, *, origin: str = "", depth: int = 0) 
     if task.task_id in state.tasks:
         raise TransitionError(f"task {task.task_id!r} exists already; a new definition is a TaskChanged")
     known = TaskState(task=task, position=state.added, origin=origin, depth=depth)
-    return _replace(state, tasks=state.tasks.insert(task.task_id, known), added=state.added + 1)
+    return _replace(
+        state,
+        tasks=state.tasks.insert(task.task_id, known),
+        added=state.added + 1,
+        has_grown=state.has_grown or bool(origin),
+    )
 
 
 def _changed(state: RunState, event: ev.TaskChanged) -> RunState:
@@ -367,15 +375,8 @@ def _settle(state: RunState, known: TaskState, status: TaskStatus, event: ev.Tas
             result=event.result,
             agent=event.result.agent or known.agent,
             ended_at=event.at,
-            comment="",
-            draft="",
-            correction="",
-            activity="",
-            claim=None,
-            is_approved=False,
             last_error=event.result.error,
-            **_NOT_ASKED,
-            **_GOING_ON,
+            **_SETTLED,
         ),
     )
 

@@ -90,7 +90,8 @@ def _with_added(inputs: Mapping[str, TaskInput]) -> Iterator[tuple[str, TaskInpu
     for name, given in inputs.items():
         if not given.skipped:
             yield name, given
-        yield from _with_added(given.added)
+        if given.added:
+            yield from _with_added(given.added)
 
 
 def _rejection(context: AttemptContext) -> str:

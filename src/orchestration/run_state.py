@@ -75,10 +75,14 @@ class TaskState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunState(msgspec.Struct, frozen=True, kw_only=True):
-    """A project's tasks by id, and the run that is or was going on."""
+    """A project's tasks by id, and the run that is or was going on.
+
+    `added` counts the tasks there ever were. `has_grown`: some of them came from others.
+    """
 
     tasks: HashTrieMap[str, TaskState] = HashTrieMap()
     added: int = 0
+    has_grown: bool = False
     run_id: str = ""
     run_status: ev.RunStatus | None = None
     run_started_at: datetime | None = None
@@ -126,6 +130,8 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
         Tasks that a dependency has added wait for that dependency alone, not for each other.
         """
         edges = known.task.dependencies
+        if not self.has_grown:
+            return edges
         for name in edges:
             other = self.tasks.get(name)
             if other is not None and (other.added or other.instances) and known.origin != name:

@@ -149,15 +149,17 @@ class AgentTask:
 
     def __post_init__(self) -> None:
         check_name("task id", self.task_id)
-        for name, is_right, expected in _FIELDS:
-            if not is_right(value := getattr(self, name)):
+        for name, default, is_right, expected in _FIELDS:
+            if (value := getattr(self, name)) is not default and not is_right(value):
                 raise InvalidTaskError(f"task {self.task_id!r}: {name} is {value!r}, expected {expected}")
         _set(self, "metadata", dict(self.metadata))  # the caller may go on to use the mapping for something else
         _set(self, "dependencies", self._clean_dependencies())
-        _set(self, "checks", tuple(self.checks))
-        _set(self, "writes", tuple(self.writes))
-        _set(self, "priority", _as_enum(self, "priority", self.priority, TaskPriority))
-        _set(self, "status", _as_enum(self, "status", self.status, TaskStatus))
+        if type(self.checks) is not tuple or type(self.writes) is not tuple:
+            _set(self, "checks", tuple(self.checks))
+            _set(self, "writes", tuple(self.writes))
+        if type(self.priority) is not TaskPriority or type(self.status) is not TaskStatus:
+            _set(self, "priority", _as_enum(self, "priority", self.priority, TaskPriority))
+            _set(self, "status", _as_enum(self, "status", self.status, TaskStatus))
         if self.mode is not None:
             check_mode(self.mode)
 
@@ -328,7 +330,7 @@ def is_inner_path(value: object) -> bool:
 
 
 # What a stored fact must be able to say again; `msgspec` checks the same when it reads one.
-_FIELDS: tuple[tuple[str, Callable[[object], bool], str], ...] = (
+_CHECKED: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("title", _is_text, "text"),
     ("description", _is_text, "text"),
     ("agent", _is_optional_text, "the name of an agent"),
@@ -351,6 +353,10 @@ _FIELDS: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("adds_tasks", _is_optional(AddsTasks), "an AddsTasks record"),
     ("wait", _is_optional(Wait), "a Wait record"),
 )
+
+
+# With what each field is where nothing is given, which need not be looked at: most of most tasks.
+_FIELDS = tuple((name, AgentTask.__dict__.get(name, ...), is_right, expected) for name, is_right, expected in _CHECKED)
 
 
 def _as_enum(task: AgentTask, name: str, value: E, enum: type[E]) -> E:

@@ -383,7 +383,7 @@ class TaskRun:
             project_id=self._project_id,
             output_files=partial(_output_files, state),
             owner=self._owner,
-            artefacts=self._artefacts and self._artefacts / known.task.task_id / str(known.attempt),
+            artefacts=self._artefacts,
             durable=self._journal.durable,
         )
 
@@ -415,14 +415,13 @@ def _input(state: RunState, name: str) -> TaskInput | None:
     known = state.tasks.get(name)
     if known is None:
         return None
-    if known.status is TaskStatus.SKIPPED:
-        return TaskInput(output="", skipped=True)
-    if known.result is None or known.status is not TaskStatus.COMPLETED:
-        return None
-    metadata = known.result.metadata
+    result, status = known.result, known.status
+    if result is None or status is not TaskStatus.COMPLETED:
+        return TaskInput(output="", skipped=True) if status is TaskStatus.SKIPPED else None
+    metadata = result.metadata
     added = dict(_added(state, known)) if known.added or known.instances else {}
     return TaskInput(
-        output=known.result.output, data=metadata.get("data"), files=tuple(metadata.get("files", ())), added=added
+        output=result.output, data=metadata.get("data"), files=tuple(metadata.get("files", ())), added=added
     )
 
 

@@ -190,8 +190,6 @@ def test_a_state_may_be_kept_while_the_project_goes_on():
     assert before.find("a").status is TaskStatus.PENDING
 
 
-
-
 # -- what the newer facts leave behind
 
 
@@ -421,3 +419,11 @@ def test_the_facts_that_an_earlier_release_wrote_still_make_the_same_project():
     assert state.find("draft").task.metadata == {"topic": "rivers"}
     assert (state.find("draft").need, state.find("draft").effect_key.count("/")) == ("approval", 2)
     assert fold(ev.decode(ev.encode(fact)) for fact in facts) == state
+
+
+def test_what_a_task_leaves_open_takes_no_room_in_its_file():
+    small = ev.encode(ev.TaskAdded(at=AT, task=AgentTask("a", "A", dependencies=("b",))))
+    assert small == (
+        b'{"type":"task_added","at":"2026-01-02T00:00:00Z",'
+        b'"task":{"task_id":"a","title":"A","dependencies":["b"],"metadata":{}}}'
+    )
