@@ -352,7 +352,7 @@ def _as_plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} is not a type of JSON")
 
 
-_TASK_FIELDS = tuple((field.name, field.default) for field in fields(AgentTask))
+_TASK_DEFAULTS = {field.name: field.default for field in fields(AgentTask)}
 _encoder = msgspec.json.Encoder(enc_hook=_as_plain)
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
@@ -379,8 +379,7 @@ def encode(event: Event) -> bytes:
 
 def _without_defaults(event: TaskAdded | TaskChanged) -> dict[str, Any]:
     """Return the fact as it is written: most fields of most tasks say nothing."""
-    # Not by way of `vars`, for which Python would keep a dict with each task from then on.
-    task = {name: value for name, default in _TASK_FIELDS if (value := getattr(event.task, name)) is not default}
+    task = {name: value for name, value in vars(event.task).items() if value is not _TASK_DEFAULTS[name]}
     return {"type": event.__struct_config__.tag, "at": event.at, "task": task}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import KW_ONLY, asdict, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field, fields
 from datetime import datetime  # noqa: TC003 -- msgspec reads the annotations at run time
 from enum import Enum, IntEnum, StrEnum
 from pathlib import PurePath
@@ -149,8 +149,11 @@ class AgentTask:
 
     def __post_init__(self) -> None:
         check_name("task id", self.task_id)
+        given = self.__dict__
+        if len(given) < len(_DEFAULTS):  # msgspec sets only what it reads, and then writes only what is set
+            given.update((name, default) for name, default in _DEFAULTS if name not in given)
         for name, default, is_right, expected in _FIELDS:
-            if (value := getattr(self, name)) is not default and not is_right(value):
+            if (value := given[name]) is not default and not is_right(value):
                 raise InvalidTaskError(f"task {self.task_id!r}: {name} is {value!r}, expected {expected}")
         _set(self, "metadata", dict(self.metadata))  # the caller may go on to use the mapping for something else
         _set(self, "dependencies", self._clean_dependencies())
@@ -356,6 +359,7 @@ _CHECKED: tuple[tuple[str, Callable[[object], bool], str], ...] = (
 
 
 # With what each field is where nothing is given, which need not be looked at: most of most tasks.
+_DEFAULTS = tuple((field.name, field.default) for field in fields(AgentTask))
 _FIELDS = tuple((name, AgentTask.__dict__.get(name, ...), is_right, expected) for name, is_right, expected in _CHECKED)
 
 

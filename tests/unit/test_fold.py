@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from orchestration import events as ev
@@ -427,3 +428,13 @@ def test_what_a_task_leaves_open_takes_no_room_in_its_file():
         b'{"type":"task_added","at":"2026-01-02T00:00:00Z",'
         b'"task":{"task_id":"a","title":"A","dependencies":["b"],"metadata":{}}}'
     )
+
+
+@pytest.mark.parametrize("extra", ["", ',"status":"pending","prompt":null'])
+def test_a_task_from_a_file_is_as_complete_as_one_that_was_made(extra):
+    written = (
+        b'{"type":"task_added","at":"2026-01-02T00:00:00Z","task":{"task_id":"a","title":"A"' + extra.encode() + b"}}"
+    )
+    read = ev.decode(written).task
+    assert vars(read) == vars(AgentTask("a", "A"))
+    assert msgspec.to_builtins(read) == msgspec.to_builtins(AgentTask("a", "A"))
