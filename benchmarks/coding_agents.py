@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,14 +52,15 @@ def _of_trials(trials: list[_Trial]) -> list[Row]:
     stories = [trial.story for trial in trials]
     completed = sum(story.ended == "completed" for story in stories)
     name = f"{REPEATS} x 3 coding agents, killed"
+    witnessed = sum((story.witnessed for story in stories), Counter[str]())
     bad = {
-        "commits lost": sum(len(story.lost_commits) for story in stories),
-        "uncommitted files lost": sum(len(story.lost_files) for story in stories),
-        "processes left": sum(story.orphans for story in stories),
-        "completed, yet done again": sum(len(story.repeated) for story in stories),
-        "effects doubled": sum(len(story.doubled) for story in stories),
-        "missing from the merged tree": sum(len(story.missing) for story in stories),
-        "worktrees and branches left": sum(len(story.left) for story in stories),
+        "commits lost": (sum(len(story.lost_commits) for story in stories), f"of {witnessed['commits']}"),
+        "uncommitted files lost": (sum(len(story.lost_files) for story in stories), f"of {witnessed['files']}"),
+        "processes left": (sum(story.orphans for story in stories), f"of {witnessed['processes']}"),
+        "completed, yet done again": (sum(len(story.repeated) for story in stories), ""),
+        "effects doubled": (sum(len(story.doubled) for story in stories), f"of {2 * REPEATS}"),
+        "missing from the merged tree": (sum(len(story.missing) for story in stories), ""),
+        "worktrees and branches left": (sum(len(story.left) for story in stories), f"of {3 * REPEATS}"),
     }
     happened = {
         "kills": sum(story.kills for story in stories),
@@ -74,7 +76,10 @@ def _of_trials(trials: list[_Trial]) -> list[Row]:
             ratio=f"{statistics.median(trial.wall_s for trial in trials):.1f} s each",
             passed=completed == REPEATS,
         ),
-        *(Row(measure=f"{name}: {what}", figure=str(n), bar="0", passed=n == 0) for what, n in bad.items()),
+        *(
+            Row(measure=f"{name}: {what}", figure=str(n), bar="0", ratio=of, passed=n == 0)
+            for what, (n, of) in bad.items()
+        ),
         *(Row(measure=f"{name}: {what}", figure=str(n)) for what, n in happened.items()),
     ]
 

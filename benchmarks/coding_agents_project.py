@@ -36,7 +36,7 @@ EXAMPLE = Path(__file__).parent.parent / "examples" / "coding-agents"
 PROJECT = "shop"
 CODERS = ("discount", "tax", "shipping")
 EXPECTED = ("shop/discount.py", "shop/tax.py", "shop/shipping.py", *(f"notes/{name}.md" for name in CODERS))
-# What the run prints, in about this order; it is killed some time after one of these. None: while it starts.
+# What the run prints; it is killed a little after some of these. None: while it starts.
 MOMENTS = (
     None,
     *((name, "running") for name in CODERS),
@@ -69,7 +69,7 @@ class Story:
     kills: int = 0
     ended: str = ""
     answers: Counter[str] = field(default_factory=Counter)  # a person's, by what was asked
-    corrections: int = 0  # attempts that a failed check has sent back
+    witnessed: Counter[str] = field(default_factory=Counter)  # what the kills left, which is looked for afterwards
     conflicts: int = 0  # that were resolved in a merge
     orphans: int = 0  # of an earlier life, seen when the next one was at work, or at the end
     lost_commits: list[str] = field(default_factory=list)
@@ -131,6 +131,7 @@ class _Lives:
         self._root = root
         self._chance = chance
         self._seen = _Seen()
+        self._moments: list[tuple[str, str] | None] = []
         self._env = {**env, "PATH": f"{Path(sys.executable).parent}:{env['PATH']}"}
         self._owner = str(state_path(root, PROJECT).absolute())
         subprocess.run([str(EXAMPLE / "set-up.sh"), str(root)], check=True, env=self._env)
@@ -145,43 +146,37 @@ class _Lives:
 
     def live(self) -> None:
         """Live and die as often as chance has it, then until all is done."""
-        count = self._chance.randint(1, 4)
-        moments = [MOMENTS[number] for number in sorted(self._chance.sample(range(len(MOMENTS)), count))]
-        while self.story.lives < MOST_LIVES:
+        self._moments = self._chance.sample(MOMENTS, self._chance.randint(1, 4))
+        while self.story.ended != "completed" and self.story.lives < MOST_LIVES:
             self.story.lives += 1
-            if moments:
-                self._live_until(moments.pop(0))
+            self._live()
+            if self.story.ended == "killed":
+                self._look()
             else:
-                self._live_on()
                 self._answer()
-            if self.story.ended == "completed" and not moments:
-                break
         self._count()
 
-    def _live_until(self, moment: tuple[str, str] | None) -> None:
-        """Run, and die at the moment or, if that does not come, live on."""
+    def _live(self) -> None:
+        """Run, and die a little after a moment of those that are left; else live to the end."""
         with self._process() as process:
-            if moment is None:
-                time.sleep(self._chance.uniform(0, _START_S))
-            elif self._wait_for(process, moment):
-                time.sleep(self._chance.uniform(0, _LATE_S))
-            # Alone, or with the git programs that it runs.
-            kill = self._chance.choice([os.kill, os.killpg])
-            with contextlib.suppress(ProcessLookupError):
-                kill(process.pid, signal.SIGKILL)
-            if process.wait(_LIFE_S) == -signal.SIGKILL:
-                self.story.kills += 1
-                self.story.ended = "killed"
-                self._look()
-                return
-        self._settle(process.returncode)
-        self._answer()
-
-    def _live_on(self) -> None:
-        with self._process() as process:
-            self._wait_for(process, None)
+            if None in self._moments:
+                self._moments.remove(None)
+                self._kill(process, self._chance.uniform(0, _START_S))
+            elif self._wait_for_moment(process):
+                self._kill(process, self._chance.uniform(0, _LATE_S))
             code = process.wait(_LIFE_S)
-        self._settle(code)
+        if code == -signal.SIGKILL:
+            self.story.kills += 1
+            self.story.ended = "killed"
+        else:
+            self._settle(code)
+
+    def _kill(self, process: subprocess.Popen[str], after_s: float) -> None:
+        """Kill it alone, or with the git programs that it runs."""
+        time.sleep(after_s)
+        kill = self._chance.choice([os.kill, os.killpg])
+        with contextlib.suppress(ProcessLookupError):
+            kill(process.pid, signal.SIGKILL)
 
     @contextlib.contextmanager
     def _process(self) -> Iterator[subprocess.Popen[str]]:
@@ -200,8 +195,8 @@ class _Lives:
             finally:
                 process.kill()
 
-    def _wait_for(self, process: subprocess.Popen[str], moment: tuple[str, str] | None) -> bool:
-        """Read what is printed until it tells of the moment; False if it does not come.
+    def _wait_for_moment(self, process: subprocess.Popen[str]) -> bool:
+        """Read what is printed until it tells of a moment; False if none comes.
 
         At the first task that runs, nothing of an earlier life may be there any more.
         """
@@ -210,13 +205,17 @@ class _Lives:
             if what.startswith("running") and self._seen.pids:
                 self.story.orphans += len(living(self._seen.pids))
                 self._seen.pids.clear()
-            if moment is not None and task == moment[0] and what.startswith(moment[1]):
-                return True
+            for moment in self._moments:
+                if moment is not None and task == moment[0] and what.startswith(moment[1]):
+                    self._moments.remove(moment)
+                    return True
         return False
 
     def _look(self) -> None:
         """Take in what a kill has left: processes, commits, and files that are in no commit."""
-        self._seen.pids |= marked(self._owner)
+        left = marked(self._owner)
+        self.story.witnessed["processes"] += len(left - self._seen.pids)
+        self._seen.pids |= left
         self._seen.commits |= _commits(self._state())
         for tree in sorted((self._root / ".orchestration" / "worktrees").glob("*/*/.git")):
             status = self._git("status", "--porcelain", "-z", "--no-renames", "-uall", cwd=tree.parent, check=False)
@@ -263,6 +262,8 @@ class _Lives:
             for task_id, commit in self._seen.commits.items()
             if self._returncode("merge-base", "--is-ancestor", commit, "HEAD")
         ]
+        story.witnessed["files"] = len(self._seen.files)
+        story.witnessed["commits"] = len(self._seen.commits)
         kept = set(self._git("ls-files", "-z").split("\0"))
         story.lost_files = sorted(self._seen.files - kept)
         story.repeated = self._repeated()
