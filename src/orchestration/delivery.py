@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import shutil
 import tempfile
 from contextlib import asynccontextmanager
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from orchestration.verification import Verdict
 
 __all__ = ["Delivered", "Delivery", "Errand", "Site", "workspace_of"]
+
+_log = logging.getLogger("orchestration")
 
 _FILES_MAX = 500
 _MERGE_ROUNDS = 3  # others may merge while a conflict is being resolved
@@ -145,14 +148,24 @@ class Delivery:
         if workspaces is None:
             workspaces = Workspaces(self._root, context.project_id, ignoring=context.output_files())
             self._workspaces[context.project_id] = workspaces
+        # What nobody can go on with would be in the way of whoever begins anew.
+        is_fresh = context.session is None and context.claim is None and not (context.correction or context.draft)
         try:
-            return await workspaces.open(task.task_id)
+            workspace = await workspaces.open(task.task_id, is_fresh=is_fresh)
         except WorkspaceError as exc:
             raise AttemptError(
                 f"no workspace for task {task.task_id!r}: {exc} (`workspace: shared` works in the folder itself)",
                 kind=FailureKind.UNAVAILABLE,
                 details={"refusal": exc.kind.value},
             ) from exc
+        if workspace.spare:
+            _log.warning(
+                "task %r begins anew; what an earlier attempt has left is on branch %r",
+                task.task_id,
+                workspace.spare,
+                extra={"action": "set_aside", "task": task.task_id},
+            )
+        return workspace
 
     async def _sealed(self, execution: Execution, site: Site, outcome: Outcome) -> _Sealed:
         """Commit what changed, refuse what is outside the task's scopes, and list the files."""

@@ -405,9 +405,11 @@ def _interrupted(state: RunState, event: ev.TaskInterrupted) -> RunState:
 
 def _rejected(state: RunState, event: ev.TaskRejected) -> RunState:
     known = _check(state, event, event.task_id)
-    draft = known.result.output if known.result else ""
     forgotten = _forget(state, known)
-    kept = _replace(forgotten.find(event.task_id), comment=event.comment, draft=draft, session=known.session)
+    kept = _replace(forgotten.find(event.task_id), comment=event.comment)
+    if known.need == "approval":  # a draft is gone on with; what needed review is done anew
+        draft = known.result.output if known.result else ""
+        kept = _replace(kept, draft=draft, session=known.session)
     return _put(forgotten, kept)
 
 

@@ -1,22 +1,25 @@
-"""What a workspace still holds, and its removal when that is nothing."""
+"""What a workspace still holds, its removal when that is nothing, and how it is set aside for a new beginning."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
-from orchestration.workspace.locks import held
-from orchestration.workspace.merging import is_ancestor
+from orchestration.workspace.errors import Refusal, WorkspaceError, listed
+from orchestration.workspace.locks import held, sweep
+from orchestration.workspace.merging import identity, is_ancestor
 from orchestration.workspace.place import Note, Place, Stage
 from orchestration.workspace.records import LeftState, LeftWorkspace
 from orchestration.workspace.repository import in_progress
 from orchestration.workspace.worktrees import admin_folder, delete, discard, tip
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from orchestration.workspace.git import Git
     from orchestration.workspace.repository import Repository
 
-__all__ = ["left", "remove"]
+__all__ = ["left", "remove", "set_aside"]
 
 
 async def remove(repository: Repository, place: Place) -> LeftWorkspace | None:
@@ -42,6 +45,62 @@ async def remove(repository: Repository, place: Place) -> LeftWorkspace | None:
             await delete(git, place, await tip(git, place.ref))
         await asyncio.to_thread(place.lock.unlink)
         return None
+
+
+async def set_aside(git: Git, place: Place) -> str:
+    """Take the task's folder and branch away, so that it can begin anew; `git` is the root's, and holds all locks.
+
+    Returns the branch on which everything is that is not merged, also what was in no commit; empty where there is none.
+    Killed half-way, it can be called again.
+
+    Raises:
+        WorkspaceError: if a repository within would not be kept.
+
+    """
+    note = await asyncio.to_thread(Note.read, place.note)
+    has_folder = await asyncio.to_thread(place.folder.is_dir)
+    mine = git.at(place.folder)
+    admin = await admin_folder(mine) if has_folder else None
+    if (has_folder and admin is None) or (note is not None and note.stage is Stage.CREATING):
+        return ""  # whoever opens it mends, refuses or discards it
+    if admin is not None:
+        await asyncio.to_thread(sweep, place.git_locks(git.folder / ".git", admin), place.folder, since_ns=None)
+        await _refuse_repositories(mine, admin)
+        await mine("add", "--all")
+        if await tip(mine, "MERGE_HEAD") or not await mine.says("diff-index", "--cached", "--quiet", "HEAD"):
+            message = f"Set aside what task {place.task_id} has left"
+            await mine("commit", "--quiet", "--no-verify", "--allow-empty", "-m", message, env=await identity(mine))
+    last = await tip(mine, "HEAD") if has_folder else await tip(git, place.ref)
+    if last is None:
+        return ""
+    spare = "" if await is_ancestor(git, last, "HEAD") else await _spare(git, place, last)
+    if has_folder:
+        await git("worktree", "remove", "--force", "--force", str(place.folder))
+    await delete(git, place, await tip(git, place.ref))
+    return spare
+
+
+async def _refuse_repositories(mine: Git, admin: Path) -> None:
+    others = (await mine("ls-files", "-z", "--others", "--exclude-standard")).names
+    nested = [path for path in others if path.endswith("/")]
+    has_submodules = await asyncio.to_thread(lambda: (admin / "modules").exists())
+    if nested or has_submodules:
+        raise WorkspaceError(
+            f"repositories within {str(mine.folder)!r} would not be kept: {listed(nested or ['submodules'])}; "
+            "save what you need of them, and remove that folder with `git worktree remove --force`",
+            kind=Refusal.NESTED_REPOSITORY,
+            paths=nested,
+        )
+
+
+async def _spare(git: Git, place: Place, commit: str) -> str:
+    """Return a branch of the task's at this commit: the one that is there, or a new one."""
+    number = 1
+    while (known := await tip(git, f"{place.ref}+left{number}")) not in {None, commit}:
+        number += 1
+    if known is None:
+        await git("update-ref", f"{place.ref}+left{number}", commit)
+    return f"{place.branch}+left{number}"
 
 
 async def left(git: Git, place: Place) -> LeftWorkspace | None:

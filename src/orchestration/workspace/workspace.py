@@ -34,15 +34,16 @@ _LINK_MODE = "160000"  # a submodule
 class Workspace:
     """The worktree at `path` with `branch` checked out, for the root's branch `target`. `Workspaces.open` makes it.
 
-    `base` is the commit the work was started from.
+    `base` is the commit the work was started from, `spare` the branch that an earlier attempt's work was put on.
     """
 
-    def __init__(self, repository: Repository, place: Place, *, target: str, base: str) -> None:
+    def __init__(self, repository: Repository, place: Place, *, target: str, base: str, spare: str = "") -> None:
         self.task_id = place.task_id
         self.path: Path = place.folder
         self.branch = place.branch
         self.target = target
         self.base = base
+        self.spare = spare
         self._repository = repository
         self._place = place
 

@@ -31,8 +31,11 @@ class Workspaces:
         self._repository = Repository(root, ignoring=ignoring)
         self._project_id = project_id
 
-    async def open(self, task_id: str) -> Workspace:
+    async def open(self, task_id: str, *, is_fresh: bool = False) -> Workspace:
         """Return the task's workspace: the one it has, with whatever is in it, or a new one from the root's commit.
+
+        `is_fresh`: a new one in any case; what an earlier one holds is set aside on a branch that `workspace.spare`
+        names.
 
         Raises:
             WorkspaceError: if the root is no repository to work in, or not in a state to start from; says what to do.
@@ -44,9 +47,10 @@ class Workspaces:
         async with held(place.lock) as lock, self._repository.turn() as root:
             git = root.holding(lock.fd)
             head = await self._repository.head(git)
+            spare = await leaving.set_aside(git, place) if is_fresh else ""
             note = await provide(git, place, head, self._repository.refuse_changes)
             base = await tip(git, place.base_ref)
-            return Workspace(self._repository, place, target=note.target, base=base or head.commit)
+            return Workspace(self._repository, place, target=note.target, base=base or head.commit, spare=spare)
 
     async def recover(self) -> None:
         """Finish a merge that a killed process had begun. Opening and merging do so, too."""
