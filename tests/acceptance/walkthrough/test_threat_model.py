@@ -127,14 +127,22 @@ def test_what_a_worker_answers_is_never_a_template(shell):
     assert shell.read("on.txt") == "{{ 6 * 7 }} {{ file('liar.py') }}"
 
 
-def test_a_known_secret_is_neither_stored_nor_shown(hostile):
-    shell = hostile(output_file="out.txt")
+def write_project(shell, **fields):
+    (shell.folder / "orchestrate.yaml").write_text(json.dumps({"project": "hostile"} | fields))
+
+
+def holds(folder, secret):
+    """Say which files below the folder hold the secret."""
+    return [path.name for path in folder.rglob("*") if path.is_file() and secret in path.read_bytes()]
+
+
+def test_a_known_secret_is_neither_stored_nor_shown(shell):
+    said = "echo my key is $TEAM_KEY; echo $TEAM_KEY >&2; exit $CODE"
     agents = {
-        "echo": {"type": "cli", "command": ["sh", "-c", "echo my key is $TEAM_KEY; echo $TEAM_KEY >&2; exit $CODE"]}
+        "echo": {"type": "script", "command": ["sh", "-c", said]},
+        "claude": {"type": "anthropic", "api_key_env": "TEAM_KEY"},
     }
-    claude = {"claude": {"type": "anthropic", "api_key_env": "TEAM_KEY"}}
-    project = json.loads(shell.read("orchestrate.yaml")) | {"agents": agents | claude}
-    (shell.folder / "orchestrate.yaml").write_text(json.dumps(project))
+    write_project(shell, agents=agents, tasks={"one": {"agent": "echo", "output_file": "out.txt"}})
     shell.env |= {"TEAM_KEY": "sk-secret-0123456789", "CODE": "0"}
 
     said = shell("orchestrate", "run", "-vv") + shell("orchestrate", "show", "one", "--json")
@@ -144,7 +152,98 @@ def test_a_known_secret_is_neither_stored_nor_shown(hostile):
 
     assert "my key is ***" in said
     assert "sk-secret" not in said
-    assert all(b"sk-secret" not in path.read_bytes() for path in shell.folder.rglob("*") if path.is_file())
+    assert holds(shell.folder, b"sk-secret") == []
+
+
+def test_a_cli_program_sees_no_key_and_nothing_else_that_it_was_not_given(shell):
+    agents = {"curious": {"type": "cli", "command": ["env"], "env": ["STAGE", "TEAM_*"]}}
+    write_project(shell, agents=agents, tasks={"one": {"agent": "curious"}})
+    given = {"STAGE": "test", "TEAM_NAME": "red"}
+    shell.env |= given | {"ANTHROPIC_API_KEY": "sk-secret-0123456789", "DATABASE_URL": "sk-secret-base"}
+
+    shell("orchestrate", "run")
+
+    seen = dict(line.split("=", 1) for line in shell.output("one").splitlines())
+    assert given.items() <= seen.items()
+    assert "DATABASE_URL" not in seen
+    assert holds(shell.folder, b"sk-secret") == []
+
+
+def test_what_a_cli_program_prints_is_kept_unredacted_in_its_artefacts_alone(shell):
+    agents = {
+        "careless": {"type": "cli", "command": ["sh", "-c", "echo $TEAM_KEY"], "env": ["TEAM_KEY"]},
+        "claude": {"type": "anthropic", "api_key_env": "TEAM_KEY"},
+    }
+    write_project(shell, agents=agents, tasks={"one": {"agent": "careless"}})
+    shell.env |= {"TEAM_KEY": "sk-secret-0123456789"}
+
+    shell("orchestrate", "run")
+
+    assert shell.output("one") == "***"
+    assert holds(shell.folder, b"sk-secret") == ["stdout.log"]
+    assert holds(shell.folder / ".orchestration" / "hostile.artefacts", b"sk-secret") == ["stdout.log"]
+
+
+def test_a_coding_agent_gets_all_rights_only_where_a_sandbox_is_declared(shell):
+    agents = {"coder": {"type": "cli", "tool": "claude", "permissions": "full"}}
+    write_project(shell, agents=agents, tasks={"one": {"agent": "coder"}})
+
+    assert "agents.coder.permissions" in refusal(shell, "orchestrate", "validate")
+
+    write_project(shell, agents=agents, tasks={"one": {"agent": "coder"}}, sandbox="a container")
+    assert "is fine" in shell("orchestrate", "validate")
+
+
+def test_an_argument_that_lifts_a_coding_agents_limits_is_refused_before_it_is_started(shell):
+    agents = {
+        "coder": {
+            "type": "cli",
+            "tool": "claude",
+            "command": ["touch", "owned"],
+            "extras": {"args": ["--dangerously-skip-permissions"]},
+        }
+    }
+    write_project(shell, agents=agents, tasks={"one": {"agent": "coder"}})
+
+    said = refusal(shell, "orchestrate", "run", exit_code="1 or 2")
+
+    assert "takes away the limits" in said
+    assert not (shell.folder / "owned").exists()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"command": ["touch", "owned"]}, {"checks": [{"command": ["touch", "owned"]}]}, {"output_file": "owned"}],
+    ids=["command", "check", "file"],
+)
+def test_a_task_that_a_result_adds_brings_no_command_and_no_file(shell, more):
+    agents = {"planner": {"type": "python", "function": "plan:make"}}
+    write_project(shell, agents=agents, tasks={"plan": {"agent": "planner", "adds_tasks": True, "max_attempts": 1}})
+    tasks = [{"id": "a", "title": "harmless", **more}]
+    (shell.folder / "plan.py").write_text(f"def make(work):\n    return {{'tasks': {tasks!r}}}\n")
+
+    refusal(shell, "orchestrate", "run", exit_code=1)
+
+    assert set(shell.status()) == {"plan"}
+    assert not (shell.folder / "owned").exists()
+
+
+def test_the_texts_of_an_added_task_are_never_templates(shell):
+    agents = {
+        "planner": {"type": "python", "function": "plan:make"},
+        "echo": {"type": "python", "function": "plan:echo"},
+    }
+    write_project(shell, agents=agents, tasks={"plan": {"agent": "planner", "adds_tasks": True}})
+    text = "{{ 6 * 7 }} {{ file('plan.py') }}"
+    tasks = [{"id": "a", "title": text, "description": text, "agent": "echo"}]
+    (shell.folder / "plan.py").write_text(
+        f"def make(work):\n    return {{'tasks': {tasks!r}}}\n\n\ndef echo(work):\n    return work.prompt\n"
+    )
+
+    shell("orchestrate", "run")
+
+    assert text in shell.output("plan.a")
+    assert "42" not in shell.output("plan.a")
 
 
 def test_a_schema_is_not_fetched_from_the_network(hostile):
