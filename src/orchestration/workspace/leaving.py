@@ -83,7 +83,7 @@ async def set_aside(git: Git, place: Place) -> str:
 async def _refuse_repositories(mine: Git, admin: Path) -> None:
     others = (await mine("ls-files", "-z", "--others", "--exclude-standard")).names
     nested = [path for path in others if path.endswith("/")]
-    has_submodules = await asyncio.to_thread(lambda: (admin / "modules").exists())
+    has_submodules = await asyncio.to_thread((admin / "modules").exists)
     if nested or has_submodules:
         raise WorkspaceError(
             f"repositories within {str(mine.folder)!r} would not be kept: {listed(nested or ['submodules'])}; "
