@@ -90,6 +90,15 @@ def test_every_block_of_the_page_does_what_the_page_says(page, shell):
             assert block.language in {"json", "text", "mermaid"}, f"{where}: a {block.language} block is never run"
 
 
+def test_every_project_of_the_readme_is_valid(shell):
+    projects = [block for block in blocks(REPOSITORY / "README.md") if block.language == "yaml"]
+
+    assert projects
+    for block in projects:
+        (shell.folder / "orchestrate.yaml").write_text(block.text)
+        assert "is fine" in shell("orchestrate", "validate"), block.line
+
+
 def type_in(text, shell, where):
     """Type each command and compare what it prints with the lines below it."""
     for typed in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
