@@ -305,10 +305,14 @@ class TaskRejected(Fact, frozen=True, kw_only=True, tag="task_rejected"):
 
 
 class TaskReset(Fact, frozen=True, kw_only=True, tag="task_reset"):
-    """Outcomes are forgotten, so that these tasks run again."""
+    """Outcomes are forgotten, so that these tasks run again.
+
+    `keeps_claims`: work that is done, and could not be verified, is not done again.
+    """
 
     task_ids: tuple[str, ...]
     reason: str = ""
+    keeps_claims: bool = False
 
 
 Event = (

@@ -363,7 +363,13 @@ def _completed(state: RunState, event: ev.TaskCompleted) -> RunState:
 
 
 def _failed(state: RunState, event: ev.TaskFailed) -> RunState:
-    return _settle(state, _check(state, event, event.task_id), TaskStatus.FAILED, event)
+    known = _check(state, event, event.task_id)
+    settled = _settle(state, known, TaskStatus.FAILED, event)
+    if known.status is not TaskStatus.VERIFYING or event.result.metadata.get("failure_kind") in tuple(_CORRECTABLE):
+        return settled
+    # What the worker did stands; whoever was to verify it could not.
+    kept = _replace(settled.find(event.task_id), claim=known.claim, is_approved=known.is_approved)
+    return _put(settled, kept)
 
 
 def _settle(state: RunState, known: TaskState, status: TaskStatus, event: ev.TaskCompleted | ev.TaskFailed) -> RunState:
@@ -420,6 +426,8 @@ def _reset(state: RunState, event: ev.TaskReset) -> RunState:
             continue  # it went with the one that had added it
         known = _check(state, event, task_id)
         state = _forget(state, known, keep_instances=_keeps_instances(before, known, task_ids))
+        if event.keeps_claims and known.claim is not None:
+            state = _put(state, _replace(state.find(task_id), claim=known.claim, is_approved=known.is_approved))
     return state
 
 

@@ -467,7 +467,8 @@ class ProjectOrchestrator:
             if known.status in {TaskStatus.FAILED, TaskStatus.CANCELLED}
         )
         if stopped:
-            self._journal.record(ev.TaskReset(at=now(), task_ids=stopped, reason="tried again by a new run"))
+            reason = "tried again by a new run"
+            self._journal.record(ev.TaskReset(at=now(), task_ids=stopped, reason=reason, keeps_claims=True))
 
     def _limit_of(self, agent: str | None) -> int | None:
         config = self.registry.get_agent(agent) if agent is not None else None

@@ -218,6 +218,17 @@ def test_an_interrupted_claim_is_there_to_be_verified_when_the_task_runs_again()
     assert (known.status, known.claim, known.verdicts) == (TaskStatus.IN_PROGRESS, CLAIM, ())
 
 
+def test_work_that_could_not_be_verified_is_kept_for_the_next_run_unless_a_person_wants_it_anew():
+    out = ExecutionResult("a", status=ExecutionStatus.FAILED, metadata={"failure_kind": "connection"})
+    state = apply(at("verifying"), ev.TaskFailed(at=LATER, task_id="a", result=out))
+    again = ev.TaskReset(at=LATER, task_ids=("a",), keeps_claims=True)
+    assert apply(state, again).find("a").claim == CLAIM
+    assert apply(state, FACTS["reset"]).find("a").claim is None
+    assert apply(state, FACTS["completed"]).find("a").claim is None
+    wrong = ExecutionResult("a", status=ExecutionStatus.FAILED, metadata={"failure_kind": "check_failed"})
+    assert apply(at("verifying"), ev.TaskFailed(at=LATER, task_id="a", result=wrong)).find("a").claim is None
+
+
 def test_a_correction_survives_failures_that_say_nothing_about_the_work():
     wrong = ev.TaskRetrying(at=LATER, task_id="a", attempt=2, kind=FailureKind.BAD_OUTPUT, error="no JSON")
     known = fold([wrong, FACTS["retrying"], FACTS["interrupted"], FACTS["started"]], at("in_progress")).find("a")
