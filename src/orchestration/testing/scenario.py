@@ -12,7 +12,7 @@ from orchestration.agent_registry import FALLBACK_KINDS, AgentConfig, AgentType,
 from orchestration.budget import Budget, Budgets
 from orchestration.project_file import resolve_variables
 from orchestration.retry import RetryPolicy
-from orchestration.task import AgentTask, FailureKind, TaskPriority
+from orchestration.task import AgentTask, Check, FailureKind, TaskPriority
 from orchestration.testing.server import SimulatedServer, Trouble
 
 if TYPE_CHECKING:
@@ -206,6 +206,7 @@ def _tasks(chance: random.Random, agents: Sequence[str]) -> list[AgentTask]:
     for number, name in enumerate(names):
         worker = _PERSON if _happens(chance, 0.08) else chance.choice([agent for agent in agents if agent != _PERSON])
         needs = chance.sample(names[:number], min(number, chance.choice((0, 0, 1, 1, 2))))
+        growth = _growth(chance, needs)
         tasks.append(
             AgentTask(
                 name,
@@ -217,9 +218,29 @@ def _tasks(chance: random.Random, agents: Sequence[str]) -> list[AgentTask]:
                 mode="hybrid" if worker != _PERSON and _happens(chance, 0.08) else None,
                 timeout_s=chance.choice((None, None, None, 5.0, 60.0)),
                 max_attempts=chance.choice((None, None, None, 2)),
+                **growth,
             )
         )
     return tasks
+
+
+def _growth(chance: random.Random, needs: Sequence[str]) -> dict[str, Any]:
+    """Return what makes a task more than one call: conditions, lists, checks, effects, scopes; mostly nothing."""
+    more: dict[str, Any] = {}
+    if _happens(chance, 0.1):
+        more["when"] = chance.choice(("true", "false", f"not tasks.{needs[0]}.skipped" if needs else "1 > 2"))
+    if _happens(chance, 0.1):
+        more["for_each"] = chance.choice(("range(3)", "['a', 'b']", "[]", "range(200)"))
+        if _happens(chance, 0.3):
+            more["when"] = chance.choice(("item != 'a'", "item == 1"))
+    if _happens(chance, 0.15):
+        checks = (Check(matches="."), Check(matches="^never$"), Check(person=True))
+        more["checks"] = tuple(chance.sample(checks, chance.choice((1, 1, 2))))
+    if _happens(chance, 0.1):
+        more["effects"] = "once"
+    if _happens(chance, 0.15):
+        more["writes"] = chance.choice((("src/**",), ("src/a.py",), ("docs/**",)))
+    return more
 
 
 def _limits(chance: random.Random, servers: Sequence[SimulatedServer]) -> dict[str, LaneLimits]:

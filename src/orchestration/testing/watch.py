@@ -17,7 +17,8 @@ from orchestration import events as ev
 from orchestration.errors import FailureKind, OrchestrationError
 from orchestration.fold import fold
 from orchestration.ledger import PROJECT
-from orchestration.task import ExecutionStatus, TaskStatus
+from orchestration.task import SATISFIED, ExecutionStatus, TaskStatus
+from orchestration.workspace.scopes import overlap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,14 @@ __all__ = ["Watch"]
 
 _COUNTED = frozenset({FailureKind.CONNECTION, FailureKind.TIMEOUT, FailureKind.BAD_OUTPUT})
 _UNFINISHED = frozenset({"interrupted", "over_budget", "cancelled"})
-_ENDS = (ev.TaskCompleted, ev.TaskFailed, ev.TaskCancelled, ev.TaskInterrupted, ev.TaskWaiting)
+_ENDS = (
+    ev.TaskCompleted,
+    ev.TaskFailed,
+    ev.TaskCancelled,
+    ev.TaskInterrupted,
+    ev.TaskWaiting,
+    ev.TaskNeedsReview,
+)
 _ROUNDING_S = 1e-3
 _SHOWN = 20
 
@@ -140,7 +148,7 @@ class Watch:
         for known in state.ordered():
             self._check_end(known, state, result)
         statuses = Counter(known.status for known in state.unordered())
-        if (result.status == "completed") != (set(statuses) <= {TaskStatus.COMPLETED}):
+        if (result.status == "completed") != (set(statuses) <= SATISFIED):
             self.refuse(f"the run is {result.status}, its tasks are {dict(statuses)}")
         for task_id, outcome in result.results.items():
             if (known_result := state.tasks[task_id].result) is not None and outcome != known_result:
@@ -200,8 +208,11 @@ class Watch:
         for key in [key for key in life.tries if key[0] == task_id]:
             del life.tries[key]
         for name in task.dependencies:
-            if state.tasks[name].status is not TaskStatus.COMPLETED:
+            if state.tasks[name].status not in SATISFIED:
                 self.refuse(f"{task_id} started while {name}, which it depends on, is {state.tasks[name].status}")
+        for name, other in life.running.items():
+            if overlap(task.writes, other.writes):
+                self.refuse(f"{task_id} runs beside {name}, which may write the same")
         life.running[task_id] = task
         most = self._scenario.max_concurrent
         if most is not None and len(life.running) > most:
@@ -295,8 +306,11 @@ class Watch:
         most = self._scenario.max_concurrent
         if most is not None and at_work.total() >= most:
             return
+        written = [tasks[name].task.writes for name in named if name in tasks]
         for task_id in ready:
             agent = tasks[task_id].task.agent
+            if any(overlap(tasks[task_id].task.writes, scopes) for scopes in written):
+                continue
             config = life.project.registry.get_agent(agent or "")
             limit = None if config is None else config.concurrency_limit
             if limit is None or at_work[agent] < limit:
@@ -323,13 +337,15 @@ class Watch:
                 is_explained = result is not None and result.status is ExecutionStatus.SUCCESS
             case TaskStatus.FAILED:
                 is_explained = result is not None and self._is_failure(known)
-            case TaskStatus.WAITING:
+            case TaskStatus.WAITING | TaskStatus.NEEDS_REVIEW:
                 is_explained = bool(known.need)
+            case TaskStatus.SKIPPED:
+                is_explained = known.task.when is not None or known.task.for_each is not None
             case TaskStatus.CANCELLED:
                 is_explained = any(order.verb in {"cancel", "cancel_task"} for order in self._scenario.orders)
                 is_explained = is_explained or run.status == "cancelled"
             case TaskStatus.PENDING:
-                is_stuck = any(state.tasks[name].status is not TaskStatus.COMPLETED for name in known.task.dependencies)
+                is_stuck = any(state.tasks[name].status not in SATISFIED for name in state.edges_of(known))
                 is_explained = is_stuck or run.status in _UNFINISHED
             case _:
                 is_explained = False
@@ -346,7 +362,10 @@ class Watch:
             return False
         if kind != FailureKind.TIMEOUT or "did not finish within" not in result.error:
             return True
-        return self._took_s(known) >= float(result.error.split(" within ")[1].split(" s")[0]) - _ROUNDING_S
+        # Reservations and claims have to be durable before it goes on, which takes its time, too.
+        commits_s = 3 * int(result.metadata.get("attempts", 1)) * self._scenario.commit_s
+        limit_s = float(result.error.split(" within ")[1].split(" s")[0])
+        return self._took_s(known) >= limit_s - commits_s - _ROUNDING_S
 
     def _took_s(self, known: TaskState) -> float:
         """Return how long the latest execution worked: its calls, and what it waited for between its own attempts."""
