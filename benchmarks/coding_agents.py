@@ -53,9 +53,10 @@ def _of_trials(trials: list[_Trial]) -> list[Row]:
     completed = sum(story.ended == "completed" for story in stories)
     name = f"{REPEATS} x 3 coding agents, killed"
     witnessed = sum((story.witnessed for story in stories), Counter[str]())
+    lost = [file for story in stories for file in story.lost_files]
     bad = {
         "commits lost": (sum(len(story.lost_commits) for story in stories), f"of {witnessed['commits']}"),
-        "uncommitted files lost": (sum(len(story.lost_files) for story in stories), f"of {witnessed['files']}"),
+        "uncommitted files lost": (len(lost), " ".join([f"of {witnessed['files']}", *lost])),
         "processes left": (sum(story.orphans for story in stories), f"of {witnessed['processes']}"),
         "completed, yet done again": (sum(len(story.repeated) for story in stories), ""),
         "effects doubled": (sum(len(story.doubled) for story in stories), f"of {2 * REPEATS}"),

@@ -48,7 +48,7 @@ MOMENTS = (
     ("release", "running"),
     ("announce", "becomes"),
     ("announce.1", "running"),
-    ("announce.1", "done"),
+    ("announce.2", "running"),
 )
 MOST_LIVES = 25
 _START_S, _LATE_S = 0.8, 0.5
@@ -218,8 +218,10 @@ class _Lives:
         self._seen.pids |= left
         self._seen.commits |= _commits(self._state())
         for tree in sorted((self._root / ".orchestration" / "worktrees").glob("*/*/.git")):
-            status = self._git("status", "--porcelain", "-z", "--no-renames", "-uall", cwd=tree.parent, check=False)
-            self._seen.files |= {entry[3:] for entry in status.split("\0") if entry}
+            with contextlib.suppress(FileNotFoundError):  # a git that outlived the orchestrator has just removed it
+                status = self._git("status", "--porcelain", "-z", "--no-renames", "-uall", cwd=tree.parent, check=False)
+                # In a worktree that is half removed, `.gitignore` goes first, and compiled modules show.
+                self._seen.files |= {e[3:] for e in status.split("\0") if e and "__pycache__" not in e}
 
     def _settle(self, code: int) -> None:
         statuses = {known.status for known in self._state().unordered()}
@@ -323,7 +325,13 @@ class _Lives:
     def _git(self, *words: str, cwd: Path | None = None, check: bool = True) -> str:
         command = ["git", "--no-optional-locks", *words]
         done = subprocess.run(
-            command, cwd=cwd or self._root, env=self._env, stdout=subprocess.PIPE, text=True, check=check
+            command,
+            cwd=cwd or self._root,
+            env=self._env,
+            stdout=subprocess.PIPE,
+            stderr=None if check else subprocess.DEVNULL,
+            text=True,
+            check=check,
         )
         return done.stdout
 
