@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+import msgspec
+
 from orchestration.cli.reference import reference_page as command_page
 from orchestration.project_file import reference_page as project_file_page
 
@@ -121,7 +123,8 @@ def _describe(name: str, thing: Any) -> str:
 
 
 def _class_head(name: str, thing: type) -> str:
-    bases = ", ".join(base.__name__ for base in thing.__bases__ if base is not object and base.__name__[0] != "_")
+    named = (base.__name__ for base in thing.__bases__ if base not in {object, msgspec.Struct})
+    bases = ", ".join(base for base in named if base[0] != "_")
     return f"{name}({bases})" if bases else name
 
 
@@ -129,20 +132,34 @@ def _members(thing: type) -> Iterator[str]:
     """Yield a list of what a record, an enumeration or a constructor takes."""
     if issubclass(thing, Enum):
         yield from ["", *(f"- `{member.name}` = `{member.value!r}`" for member in thing)]
-    elif is_dataclass(thing):
+    elif is_dataclass(thing) or issubclass(thing, msgspec.Struct):
         yield from ["", "| field | type | default |", "| --- | --- | --- |"]
-        for field in fields(thing):
-            if field.init and not field.name.startswith("_"):
-                kind = _shown_type(field.type).replace("|", "\\|")  # a bare one would end the cell
-                yield f"| `{field.name}` | `{kind}` | {_default(field)} |"
+        for name, kind, default in _of_dataclass(thing) if is_dataclass(thing) else _of_struct(thing):
+            if not name.startswith("_"):
+                shown = _shown_type(kind).replace("|", "\\|")  # a bare one would end the cell
+                yield f"| `{name}` | `{shown}` | {default} |"
     elif "__init__" in vars(thing):
         yield from ["", f"`{thing.__name__}{_signature(thing.__init__)}`"]
 
 
-def _default(field: Any) -> str:
-    if field.default is not MISSING:
-        return f"`{_shown_value(field.default)}`"
-    return "" if field.default_factory is MISSING else f"`{_shown_value(field.default_factory())}`"
+def _of_dataclass(thing: Any) -> Iterator[tuple[str, Any, str]]:
+    """Yield name, type and default of what the record's constructor takes."""
+    for field in fields(thing):
+        if field.init:
+            default: Any = field.default if field.default_factory is MISSING else field.default_factory()
+            yield field.name, field.type, "" if default is MISSING else f"`{_shown_value(default)}`"
+
+
+def _of_struct(thing: Any) -> Iterator[tuple[str, Any, str]]:
+    """Yield the same of the other kind of record, whose types need not be there to be evaluated."""
+    names, defaults = thing.__struct_fields__, thing.__struct_defaults__
+    required = [msgspec.NODEFAULT] * (len(names) - len(defaults))
+    for name, default in zip(names, (*required, *defaults), strict=True):
+        value = default.factory() if hasattr(default, "factory") else default
+        kind = next(
+            base.__annotations__[name] for base in thing.__mro__ if name in vars(base).get("__annotations__", {})
+        )
+        yield name, kind, "" if value is msgspec.NODEFAULT else f"`{_shown_value(value)}`"
 
 
 def _methods(thing: type) -> Iterator[tuple[str, Any]]:
