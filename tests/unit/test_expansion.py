@@ -207,6 +207,21 @@ async def test_a_list_of_which_every_item_is_skipped_makes_a_result_of_nothings(
     assert (result_of(project, "go").metadata["data"], result_of(project, "go").started_at) == ([None, None], None)
 
 
+class SlowDisk(MemoryStore):
+    """Takes longer the earlier a fact is: what came later is durable first."""
+
+    async def flushed(self, seq):
+        await asyncio.sleep(1 / (1 + seq))
+
+
+async def test_instances_that_are_over_before_their_expansion_is_durable_are_gathered(executor):
+    project = ProjectOrchestrator(executor=executor, store=SlowDisk())
+    plan(project, executor, [1, 2], for_each="tasks.plan.data", when="item > 5")
+    assert (await project.execute_workflow()).status == "completed"
+    assert statuses(project)["go"] == "completed"
+    await project.aclose()
+
+
 @pytest.mark.parametrize("expression", ["tasks.plan.data", "tasks.plan.data | select", "tasks.plan.data[:0]"])
 async def test_an_empty_list_skips_the_task(project, executor, expression):
     plan(project, executor, [0], for_each=expression if "select" in expression or ":0" in expression else "[]")
