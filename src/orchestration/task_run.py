@@ -203,6 +203,9 @@ class TaskRun:
             raise asyncio.CancelledError
         await self._journal.durable()
         settled = self._journal.state.find(task_id)
+        is_pending = settled.status is TaskStatus.PENDING
+        if is_pending and settled.instances and not unmet_dependencies(self._journal.state, settled):
+            return await self._instead(execution, settled)  # they all came to an end while that was written
         if settled.status is TaskStatus.COMPLETED:
             await self._outputs.write(settled)
         is_cancelled = settled.status is TaskStatus.CANCELLED
@@ -211,9 +214,8 @@ class TaskRun:
 
     def _still_holds(self, known: TaskState, latest: TaskState) -> bool:
         """Tell whether nothing that matters was said of a task while its expressions were evaluated."""
-        if (latest.status, latest.task, latest.instances) != (known.status, known.task, known.instances):
-            return False
-        return not unmet_dependencies(self._journal.state, latest)
+        is_same = (latest.status, latest.task, latest.instances) == (known.status, known.task, known.instances)
+        return is_same and not unmet_dependencies(self._journal.state, latest)
 
     async def _before(self, execution: _Execution, known: TaskState) -> ev.Event | None:
         """Return what happens to a task in place of being carried out; cancelled here and nowhere later."""
@@ -381,7 +383,7 @@ class TaskRun:
             examine=nothing_to_see if known.task.adds_tasks is None else partial(self._preview, known),
             effect_key=known.effect_key,
             project_id=self._project_id,
-            output_files=partial(_output_files, state),
+            output_files=lambda: tuple(one.task.output_file for one in state.unordered() if one.task.output_file),
             owner=self._owner,
             artefacts=self._artefacts,
             durable=self._journal.durable,
@@ -400,10 +402,6 @@ class TaskRun:
             if known is None or known.status not in _AT_WORK:
                 return
         self._journal.record(event)
-
-
-def _output_files(state: RunState) -> tuple[str, ...]:
-    return tuple(known.task.output_file for known in state.unordered() if known.task.output_file)
 
 
 def read_inputs(state: RunState, task: AgentTask) -> dict[str, TaskInput]:
