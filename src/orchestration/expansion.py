@@ -39,6 +39,7 @@ _PRIORITIES = tuple(priority.name.lower() for priority in TaskPriority)
 ADDED_TASKS_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["tasks"],
+    "additionalProperties": False,
     "properties": {
         "tasks": {
             "type": "array",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from orchestration import booking
 from orchestration import events as ev
 from orchestration.attempt import Session
+from orchestration.booking import GOING_ON
 from orchestration.errors import FailureKind, TransitionError
-from orchestration.ledger import Reservation, Spend, scopes_of
 from orchestration.run_state import RunState, TaskState
 from orchestration.task import TaskStatus
 
@@ -61,13 +61,11 @@ def broken_off(known: TaskState, at: datetime) -> ev.Event:
     return ev.TaskNeedsReview(at=at, task_id=task_id, cause="effect", reason=reason)
 
 
-# A task that waits for no moment: neither for its next attempt nor parked.
-_GOING_ON: dict[str, Any] = {"retry_at": None, "parked": "", "parked_until": None}
 # A task nobody is asked about, and of which nothing is claimed.
 _NOT_ASKED: dict[str, Any] = {"need": "", "cause": "", "asked_at": None, "reminded_at": None}
 _NOT_CLAIMED: dict[str, Any] = {"claim": None, "is_approved": False, "verdicts": ()}
 # A task that has come to an end: what was to be told to its worker, and what it said meanwhile, has had its time.
-_SETTLED: dict[str, Any] = _NOT_ASKED | _GOING_ON
+_SETTLED: dict[str, Any] = _NOT_ASKED | GOING_ON
 _SETTLED |= {"comment": "", "draft": "", "correction": "", "activity": "", "claim": None, "is_approved": False}
 _AT_WORK = frozenset({TaskStatus.IN_PROGRESS, TaskStatus.VERIFYING})
 _ASKED = frozenset({TaskStatus.WAITING, TaskStatus.NEEDS_REVIEW})
@@ -190,7 +188,7 @@ def _started(state: RunState, event: ev.TaskStarted) -> RunState:
             result=None,
             activity="",
             effect_key=known.effect_key or f"{event.run_id}/{event.task_id}/{event.attempt}",
-            **_GOING_ON,
+            **GOING_ON,
         ),
     )
 
@@ -209,7 +207,7 @@ def _retrying(state: RunState, event: ev.TaskRetrying) -> RunState:
             activity="",
             correction=event.error if event.kind in _CORRECTABLE else known.correction,
             **_NOT_CLAIMED,
-            **(_GOING_ON | {"retry_at": retry_at}),
+            **(GOING_ON | {"retry_at": retry_at}),
         ),
     )
 
@@ -234,7 +232,7 @@ def _verifying(state: RunState, event: ev.TaskVerifying) -> RunState:
     known = _check(state, event, event.task_id)
     return _put(
         state,
-        _replace(known, status=TaskStatus.VERIFYING, claim=event.result, verdicts=(), activity="", **_GOING_ON),
+        _replace(known, status=TaskStatus.VERIFYING, claim=event.result, verdicts=(), activity="", **GOING_ON),
     )
 
 
@@ -256,7 +254,7 @@ def _needs_review(state: RunState, event: ev.TaskNeedsReview) -> RunState:
             result=event.result,
             asked_at=event.at,
             reminded_at=None,
-            **_GOING_ON,
+            **GOING_ON,
         ),
     )
 
@@ -282,62 +280,6 @@ def _reopened(state: RunState, event: ev.TaskReopened) -> RunState:
     )
 
 
-def _call_reserved(state: RunState, event: ev.CallReserved) -> RunState:
-    known = state.find(event.task_id)
-    reservation = Reservation(
-        task_id=event.task_id,
-        scopes=scopes_of(event.task_id, event.agent, event.tags, state.origins_of(event.task_id)),
-        input_tokens=event.input_tokens,
-        output_tokens=event.output_tokens,
-        cost_usd=None if event.cost_usd is None else Decimal(event.cost_usd),
-    )
-    reserved = _replace(state, ledger=state.ledger.reserve(event.call_id, reservation))
-    return _put(reserved, _replace(known, **_GOING_ON))
-
-
-def _call_finished(state: RunState, event: ev.CallFinished) -> RunState:
-    spend = Spend(
-        calls=int(not event.cached),
-        input_tokens=event.input_tokens,
-        cached_tokens=event.cached_tokens,
-        output_tokens=event.output_tokens,
-        cost_usd=Decimal(event.cost_usd or 0),
-        unpriced_calls=int(event.cost_usd is None),
-    )
-    worst = state.ledger.reservations.get(event.call_id)
-    if worst is not None:
-        spend = _at_worst(spend, worst, event)
-    scopes = scopes_of(event.task_id, event.agent, event.tags, state.origins_of(event.task_id))
-    return _book(state, event.task_id, event.call_id, scopes, spend)
-
-
-def _call_released(state: RunState, event: ev.CallReleased) -> RunState:
-    return _replace(state, ledger=state.ledger.release(event.call_id))
-
-
-def _call_lost(state: RunState, event: ev.CallLost) -> RunState:
-    lost = state.ledger.reservations.get(event.call_id)
-    return state if lost is None else _book(state, lost.task_id, event.call_id, lost.scopes, lost.as_spend)
-
-
-def _at_worst(spend: Spend, worst: Reservation, event: ev.CallFinished) -> Spend:
-    """Where an answer does not say what it used or cost, book the worst case: a budget must hold for it too."""
-    if event.cost_usd is None and worst.cost_usd is not None:
-        spend = _replace(spend, cost_usd=worst.cost_usd)
-    if spend.tokens == 0:
-        spend = _replace(spend, input_tokens=worst.input_tokens, output_tokens=worst.output_tokens)
-    return spend
-
-
-def _book(state: RunState, task_id: str, call_id: str, scopes: tuple[str, ...], spend: Spend) -> RunState:
-    """Settle a call: its reservation is let go, what it used is on the accounts and with its task, if that still is."""
-    booked = _replace(state, ledger=state.ledger.release(call_id).spend(scopes, spend))
-    known = state.tasks.get(task_id)
-    if known is None:
-        return booked
-    return _put(booked, _replace(known, spend=known.spend + spend, **_GOING_ON))
-
-
 def _waiting(state: RunState, event: ev.TaskWaiting) -> RunState:
     known = _check(state, event, event.task_id)
     return _put(
@@ -349,7 +291,7 @@ def _waiting(state: RunState, event: ev.TaskWaiting) -> RunState:
             result=event.result,
             asked_at=event.at,
             reminded_at=None,
-            **_GOING_ON,
+            **GOING_ON,
         ),
     )
 
@@ -399,14 +341,14 @@ def _cancelled(state: RunState, event: ev.TaskCancelled) -> RunState:
             activity="",
             **_NOT_ASKED,
             **_NOT_CLAIMED,
-            **_GOING_ON,
+            **GOING_ON,
         ),
     )
 
 
 def _interrupted(state: RunState, event: ev.TaskInterrupted) -> RunState:
     known = _check(state, event, event.task_id)
-    return _put(state, _replace(known, status=TaskStatus.PENDING, activity="", verdicts=(), **_GOING_ON))
+    return _put(state, _replace(known, status=TaskStatus.PENDING, activity="", verdicts=(), **GOING_ON))
 
 
 def _rejected(state: RunState, event: ev.TaskRejected) -> RunState:
@@ -480,10 +422,10 @@ _APPLY: dict[type, Callable[[RunState, Any], RunState]] = {
     ev.TaskStarted: _started,
     ev.TaskRetrying: _retrying,
     ev.TaskParked: _parked,
-    ev.CallReserved: _call_reserved,
-    ev.CallFinished: _call_finished,
-    ev.CallReleased: _call_released,
-    ev.CallLost: _call_lost,
+    ev.CallReserved: booking.call_reserved,
+    ev.CallFinished: booking.call_finished,
+    ev.CallReleased: booking.call_released,
+    ev.CallLost: booking.call_lost,
     ev.TaskWaiting: _waiting,
     ev.TaskSkipped: _skipped,
     ev.TaskExpanded: _expanded,

@@ -450,7 +450,7 @@ class TestTheChecksFind:
         self.found(project(budgets=Budgets(project=Budget(usd=Decimal(1)))), "is in the books")
 
     def test_reservations_that_are_kept(self, monkeypatch):
-        monkeypatch.setattr("orchestration.fold._call_released", lambda state, _event: state)
+        monkeypatch.setattr("orchestration.booking.call_released", lambda state, _event: state)
         monkeypatch.setitem(
             sys.modules["orchestration.fold"]._APPLY, events.CallReleased, lambda state, _event: state
         )

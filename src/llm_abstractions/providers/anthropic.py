@@ -117,7 +117,7 @@ class AnthropicLlm(SdkLlm):
             "extra_body": extra_body or None,
         }
         if options.json_schema is not None:
-            body["output_config"] = {"format": {"type": "json_schema", "schema": dict(options.json_schema)}}
+            body["output_config"] = {"format": {"type": "json_schema", "schema": _accepted(options.json_schema)}}
         return {name: value for name, value in body.items() if value is not None}
 
     def _read_failure(self, exc: Exception) -> Failure | None:
@@ -126,6 +126,33 @@ class AnthropicLlm(SdkLlm):
         if isinstance(exc, anthropic.APIStatusError):
             return read_status_error(exc, exc.error_code, exc.type)
         return read_sdk_error(exc, "anthropic", _KIND_BY_CLASS)
+
+
+def _accepted(schema: Mapping[str, object]) -> dict[str, Any]:
+    """Return the schema as the API takes it: bounds become words, for it refuses them; the caller checks the answer.
+
+    A schema with objects of any fields cannot be said in that way, and goes as it is.
+    """
+    import anthropic  # noqa: PLC0415
+
+    plain = dict(schema)
+    if not _has_closed_objects(plain):
+        return plain
+    try:
+        return anthropic.transform_schema(plain)
+    except (ValueError, TypeError, AttributeError):  # of a form that the SDK does not know
+        return plain
+
+
+def _has_closed_objects(schema: object) -> bool:
+    """Tell whether each object in the schema names its fields."""
+    if isinstance(schema, list):
+        return all(_has_closed_objects(part) for part in schema)
+    if not isinstance(schema, Mapping):
+        return True
+    if schema.get("type") == "object" and (not schema.get("properties") or schema.get("additionalProperties")):
+        return False
+    return all(_has_closed_objects(part) for part in schema.values())
 
 
 def _system(request: CallRequest) -> str | list[dict[str, Any]] | None:

@@ -68,6 +68,7 @@ class SqliteStore:
             )
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            _hide_from_git(self._path.parent)
         except OSError as exc:
             raise StoreError(
                 f"cannot make the folder {str(self._path.parent)!r} for the project's state: {exc}"
@@ -305,3 +306,10 @@ def _describe(path: Path, exc: Exception) -> str:
     if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
         return f"cannot open {name!r} ({exc}); check the folder's permissions"
     return f"cannot use the state file {name!r}: {exc} ({code}); nothing was half-written"
+
+
+def _hide_from_git(folder: Path) -> None:
+    """Keep our own folder out of the user's commits: it holds prompts and answers, and changes all the time."""
+    ignore = folder / ".gitignore"
+    if folder.name == ".orchestration" and not ignore.exists():
+        ignore.write_text("*\n", encoding="utf-8")

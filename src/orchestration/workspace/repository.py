@@ -128,7 +128,8 @@ class Repository:
         status = await git(
             "status", "--porcelain", "-z", "--no-renames", "--untracked-files=no", "--ignore-submodules=dirty"
         )
-        changed = [path for path in (entry[3:] for entry in status.names) if not is_inside(path, self._ignoring)]
+        ours = (*self._ignoring, ".orchestration")  # committed by mistake, perhaps
+        changed = [path for path in (entry[3:] for entry in status.names) if not is_inside(path, ours)]
         if changed:
             raise WorkspaceError(
                 f"uncommitted changes in {str(self.root)!r}: {listed(changed)}; "
@@ -160,11 +161,11 @@ class Repository:
         if above := await asyncio.to_thread(_repository_above, self.root):
             raise WorkspaceError(
                 f"{str(self.root)!r} lies within the repository {str(above)!r}, and nothing outside the project's "
-                "folder is written; move the project file to the top of the repository, or use `workspace: shared`",
+                "folder is written; move the project file to the top of the repository",
                 kind=Refusal.NOT_TOP_LEVEL,
             )
         raise WorkspaceError(
-            f"{str(self.root)!r} is not a git repository; run `git init` there and commit, or use `workspace: shared`",
+            f"{str(self.root)!r} is not a git repository; run `git init` there and commit",
             kind=Refusal.NOT_A_REPOSITORY,
         )
 

@@ -95,7 +95,7 @@ async def test_every_option_reaches_the_wire(wire, server, llm, is_streamed):
     assert asked.system == "You are a clerk.\n\nBe brief.\n\nBe kind."
     assert asked.turns == [("user", "Hi"), ("assistant", "Hello"), ("user", "And now?")]
     assert (asked.max_tokens, asked.temperature, asked.stop) == (99, 0.5, ["END"])
-    assert asked.schema == SCHEMA
+    assert asked.schema == (SCHEMA | {"additionalProperties": False} if wire.name == "anthropic" else SCHEMA)
     assert server.bodies[0]["seedling"] == {"x": 1}
 
 
