@@ -13,7 +13,7 @@ __all__ = ["KEY_VARIABLES", "MASK", "known_secrets", "redact"]
 MASK = "***"
 
 # Where the shipped providers look for their keys.
-KEY_VARIABLES = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY")
+KEY_VARIABLES = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "CODEX_API_KEY")
 
 # Shorter values are placeholders ("test", "none"), and would blot out ordinary words.
 _LENGTH_MIN = 8

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sqlite3
+import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -24,6 +26,7 @@ from orchestration.runners.response_cache import responses_path
 from orchestration.store.sqlite import read_facts
 from orchestration.views.table import Cell, columns
 from orchestration.views.wording import count
+from orchestration.workspace.repository import GIT_MIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,6 +76,7 @@ def examine(place: Place) -> Iterator[Finding]:
     yield _python()
     yield Finding(what="orchestrate", level="ok", says=version("async-orchestrator"))
     yield _sqlite()
+    yield _git()
     yield from _sdks()
     yield from _keys()
     yield _terminal()
@@ -104,6 +108,17 @@ def _sqlite() -> Finding:
     if sqlite3.sqlite_version_info < _SQLITE_FIXED:
         says += "; before 3.51.3 two writers can damage a file in WAL mode, but this program has only one writer"
     return Finding(what="sqlite", level="ok", says=says)
+
+
+def _git() -> Finding:
+    needed = ".".join(map(str, GIT_MIN))
+    git = shutil.which("git")
+    if git is None:
+        return Finding(what="git", level="note", says=f"not installed; worktrees need git {needed} or newer")
+    says = subprocess.run([git, "version"], capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603 -- the git on the PATH, and words of our own
+    if tuple(int(number) for number in re.findall(r"\d+", says)[:2]) < GIT_MIN:
+        return Finding(what="git", level="note", says=f"{says}; worktrees need {needed} or newer")
+    return Finding(what="git", level="ok", says=says)
 
 
 def _sdks() -> Iterator[Finding]:

@@ -118,9 +118,15 @@ def _lines(
 
 def _cells(snapshot: Snapshot, left: LeftWorkspace) -> list[Cell]:
     known = snapshot.state.tasks.get(left.task_id)
-    status = ("no such task", "dim") if known is None else standing(known.status, is_parked=bool(known.parked))
+    status = (_whose(snapshot, left), "dim") if known is None else standing(known.status, is_parked=bool(known.parked))
     folder = "" if left.path is None else str(left.path.relative_to(snapshot.home.root.resolve()))
     return [(left.task_id, "bold"), status, _HOLDS[left.state], (left.branch, ""), (folder, "dim")]
+
+
+def _whose(snapshot: Snapshot, left: LeftWorkspace) -> str:
+    """Say what a branch is that no task of this id has: what an earlier attempt has left is called `task+left1`."""
+    task_id = left.task_id.rpartition("+left")[0]
+    return "an earlier attempt" if task_id in snapshot.state.tasks else "no such task"
 
 
 def _steps(home: Home, left: LeftWorkspace) -> list[str]:

@@ -23,7 +23,7 @@ __all__ = ["MARK_VARIABLE", "Process", "ProcessTree", "end_all", "has_group", "s
 
 MARK_VARIABLE = "ORCHESTRATION_OWNER"  # "<owner>#<unique>", a line for each orchestrator it runs under
 
-_GRACE_S = 1.0  # between the polite signal and the last one
+_GRACE_S = 0.8  # between the polite signal and the last one: all is gone within 2 s of a cancellation
 _KILL_S = 5.0  # a process stuck in the kernel is not waited for longer
 _AGAIN_S = 0.1  # killed ones that are slow to go do not keep the search for new ones waiting
 _POLL_S = 0.02

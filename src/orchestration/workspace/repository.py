@@ -19,9 +19,9 @@ from orchestration.workspace.scopes import is_inside
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-__all__ = ["Head", "Repository", "in_progress"]
+__all__ = ["GIT_MIN", "Head", "Repository", "in_progress"]
 
-_GIT_MIN = (2, 38)  # `git merge-tree --write-tree`
+GIT_MIN = (2, 38)  # `git merge-tree --write-tree`
 _UNFINISHED = (
     "MERGE_HEAD",
     "CHERRY_PICK_HEAD",
@@ -141,9 +141,9 @@ class Repository:
     async def _check_version(self) -> None:
         line = (await Git(self.root)("version")).line
         version = tuple(int(number) for number in re.findall(r"\d+", line)[:2])
-        if version < _GIT_MIN:
+        if version < GIT_MIN:
             raise WorkspaceError(
-                f"{line!r} cannot merge without touching files; install git {'.'.join(map(str, _GIT_MIN))} or newer",
+                f"{line!r} cannot merge without touching files; install git {'.'.join(map(str, GIT_MIN))} or newer",
                 kind=Refusal.GIT_TOO_OLD,
             )
 
