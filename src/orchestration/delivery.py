@@ -137,7 +137,36 @@ class Delivery:
             outcome = await self._merged(execution, site, site.workspace, outcome)
         return Delivered(outcome=outcome)
 
+    async def restore(self, execution: Execution, site: Site) -> None:
+        """Make the worktree fit for another attempt: it may have lost its folder or its `.git` file, or got a lock.
+
+        Raises:
+            AttemptError: of kind `unavailable`, if it cannot be had any more: says why, and what to do.
+
+        """
+        if site.workspace is None:
+            return
+        try:
+            await self._provide(execution, is_fresh=False)
+        except AttemptError:  # such as for what the user is at in the project's folder: no need to wait for that
+            if not await site.workspace.is_whole():
+                raise
+
     async def _open(self, execution: Execution) -> Workspace:
+        context = execution.context
+        # What nobody can go on with would be in the way of whoever begins anew.
+        is_fresh = context.session is None and context.claim is None and not (context.correction or context.draft)
+        workspace = await self._provide(execution, is_fresh=is_fresh)
+        if workspace.spare:
+            _log.warning(
+                "task %r begins anew; what an earlier attempt has left is on branch %r",
+                execution.task.task_id,
+                workspace.spare,
+                extra={"action": "set_aside", "task": execution.task.task_id},
+            )
+        return workspace
+
+    async def _provide(self, execution: Execution, *, is_fresh: bool) -> Workspace:
         task, context = execution.task, execution.context
         if self._root is None:
             raise AttemptError(
@@ -148,24 +177,14 @@ class Delivery:
         if workspaces is None:
             workspaces = Workspaces(self._root, context.project_id, ignoring=context.output_files())
             self._workspaces[context.project_id] = workspaces
-        # What nobody can go on with would be in the way of whoever begins anew.
-        is_fresh = context.session is None and context.claim is None and not (context.correction or context.draft)
         try:
-            workspace = await workspaces.open(task.task_id, is_fresh=is_fresh)
+            return await workspaces.open(task.task_id, is_fresh=is_fresh)
         except WorkspaceError as exc:
             raise AttemptError(
                 f"no workspace for task {task.task_id!r}: {exc} (`workspace: shared` works in the folder itself)",
                 kind=FailureKind.UNAVAILABLE,
                 details={"refusal": exc.kind.value},
             ) from exc
-        if workspace.spare:
-            _log.warning(
-                "task %r begins anew; what an earlier attempt has left is on branch %r",
-                task.task_id,
-                workspace.spare,
-                extra={"action": "set_aside", "task": task.task_id},
-            )
-        return workspace
 
     async def _sealed(self, execution: Execution, site: Site, outcome: Outcome) -> _Sealed:
         """Commit what changed, refuse what is outside the task's scopes, and list the files."""

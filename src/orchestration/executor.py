@@ -190,6 +190,7 @@ class TaskExecutor:
                 raise failure
             _report_step(execution, step, failure)
             text, said = await self._go_on(execution, step, failure, (text, said))
+            await self._delivery.restore(execution, site)
         outcome = await self._workers.ask_person(self._work(execution, execution.context, text, site))
         return Delivered(outcome=outcome)
 

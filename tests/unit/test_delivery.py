@@ -194,6 +194,50 @@ async def test_a_folder_without_git_is_refused_with_what_to_do(tmp_path):
     assert "`workspace: shared` works in the folder itself" in known(project).result.error
 
 
+@pytest.mark.parametrize("ruin", ["shutil.rmtree(os.getcwd())", "Path('.git').unlink()"])
+async def test_an_attempt_that_ruins_its_worktree_is_followed_by_one_that_has_a_whole_one(place, ruin):
+    code = f"""
+        import shutil
+        Path('b.txt').write_text(f'{{attempt}}')
+        if attempt == 1:
+            {ruin}
+        print('done')
+    """
+    project = await place.run(work("t", code, max_attempts=2))
+    assert known(project).status is TaskStatus.COMPLETED
+    assert (place.runs(), place.read("b.txt")) == (["t 1", "t 2"], "2")
+
+
+async def test_a_lock_that_an_attempt_leaves_is_not_in_the_way_of_the_next(place):
+    code = """
+        import subprocess
+        folder = subprocess.run(['git', 'rev-parse', '--git-dir'], capture_output=True, text=True).stdout.strip()
+        Path('b.txt').write_text('text')
+        if attempt == 1:
+            Path(folder, 'index.lock').touch()
+        print('done')
+    """
+    project = await place.run(work("t", code, max_attempts=2))
+    assert known(project).status is TaskStatus.COMPLETED
+    assert place.read("b.txt") == "text"
+
+
+@pytest.mark.parametrize(("ruin", "status"), [("pass", "completed"), ("shutil.rmtree(os.getcwd())", "failed")])
+async def test_a_retry_needs_the_projects_folder_in_order_only_for_a_worktree_that_is_lost(place, ruin, status):
+    code = f"""
+        import shutil, subprocess
+        if attempt == 1:
+            subprocess.run(['git', 'checkout', '-q', '--detach'], cwd={str(place.root)!r}, check=True)
+            {ruin}
+        else:
+            subprocess.run(['git', 'checkout', '-q', 'main'], cwd={str(place.root)!r}, check=True)
+            print('done')
+    """
+    project = await place.run(work("t", code, Check(matches="done"), max_attempts=2))
+    assert known(project).status.value == status
+    assert (known(project).result.metadata.get("refusal") == "detached") == (status == "failed")
+
+
 async def test_a_project_in_memory_has_no_worktrees(place):
     project = await place.run(work("t", write("b.txt")), root=False)
     assert "the project is in memory; give it a project_root" in known(project).result.error

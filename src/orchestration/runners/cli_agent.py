@@ -165,7 +165,9 @@ class _Attempt:
         except StopListening:
             return None
         except (OSError, ValueError) as exc:
-            raise cannot_start(call.command[0], work.task.task_id, exc, self.tool.install) from exc
+            raise cannot_start(
+                call.command[0], work.task.task_id, exc, cwd=self.cwd, install=self.tool.install
+            ) from exc
 
 
 def _resuming(work: Work) -> str:

@@ -64,7 +64,7 @@ async def _run(work: Work, call: Invocation, root: Path | None) -> ProcessEnd:
             owner=work.context.owner,
         )
     except (OSError, ValueError) as exc:
-        raise cannot_start(command[0], work.task.task_id, exc) from exc
+        raise cannot_start(command[0], work.task.task_id, exc, cwd=work.cwd or root) from exc
 
 
 async def _result(work: Work, end: ProcessEnd, folder: Path) -> str:

@@ -33,11 +33,15 @@ def located(command: Sequence[str], root: Path | None) -> list[str]:
     return [program, *command[1:]]
 
 
-def cannot_start(program: str, task_id: str, exc: OSError | ValueError, install: str = "") -> AttemptError:
-    """Return the failure of a program that did not start, with what to do. `install` is how to get it."""
-    return AttemptError(
-        f"cannot start {program!r} for task {task_id!r}: {_why(program, exc, install)}", kind=FailureKind.UNAVAILABLE
-    )
+def cannot_start(
+    program: str, task_id: str, exc: OSError | ValueError, *, cwd: Path | None, install: str = ""
+) -> AttemptError:
+    """Return the failure of a program that did not start in `cwd`, with what to do. `install` is how to get it."""
+    if isinstance(exc, FileNotFoundError) and cwd is not None and not cwd.is_dir():
+        why = f"the folder it is to run in, {str(cwd)!r}, is gone; find out what removed it"
+    else:
+        why = _why(program, exc, install)
+    return AttemptError(f"cannot start {program!r} for task {task_id!r}: {why}", kind=FailureKind.UNAVAILABLE)
 
 
 def how_ended(exit_code: int) -> str:
@@ -124,5 +128,5 @@ def _why_not_found(program: str, install: str) -> str:
         way = f"install it: {install}" if install else f"install it, or write './{program}' for a file of the project"
         return f"no such program on the PATH; {way}"
     if Path(program).exists():
-        return "the interpreter its first line names, or the project's folder, does not exist"
+        return "the interpreter its first line names does not exist"
     return "no such file; check the path, which is relative to the project's folder"

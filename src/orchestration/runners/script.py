@@ -101,7 +101,7 @@ class ScriptRunner:
         try:
             end = await run_process(command, stdin=_as_json(work), env=env, cwd=cwd, owner=work.context.owner)
         except (OSError, ValueError) as exc:
-            raise cannot_start(command[0], work.task.task_id, exc) from exc
+            raise cannot_start(command[0], work.task.task_id, exc, cwd=cwd) from exc
         refuse_failure(command, end, instead="have it write a file and print the file's path")
         return Outcome(output=end.stdout.decode(errors="replace").rstrip("\r\n"))
 

@@ -153,6 +153,10 @@ class Workspace:
         async with self._turn() as git:
             return await self._unresolved(git)
 
+    async def is_whole(self) -> bool:
+        """Say whether the folder is there, and git knows it."""
+        return await asyncio.to_thread(self.path.is_dir) and await admin_folder(Git(self.path)) is not None
+
     async def remove(self) -> LeftWorkspace | None:
         """Remove folder and branch if all work is committed and merged; else return what is kept, and why."""
         return await leaving.remove(self._repository, self._place)
@@ -165,7 +169,7 @@ class Workspace:
             if admin is None:
                 raise WorkspaceError(
                     f"{str(self.path)!r} is no worktree any more (its folder or its `.git` file is gone); "
-                    f"open the workspace of task {self.task_id!r} again",
+                    f"the next attempt at task {self.task_id!r} finds one again, and has to do there what is missing",
                     kind=Refusal.NOT_A_REPOSITORY,
                 )
             if lock.died_at_ns is not None:

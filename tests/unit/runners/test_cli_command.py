@@ -11,6 +11,7 @@ from orchestration.agent_registry import AgentType
 from orchestration.errors import AttemptError, FailureKind, InvalidTaskError
 from orchestration.runners.cli_agent import CliAgentRunner
 from orchestration.runners.cli_tools.command import invocation, picked
+from orchestration.runners.program import cannot_start
 
 SAY = (sys.executable, "-c")
 ARGUMENT = "import sys; print(sys.argv[1])"
@@ -138,6 +139,13 @@ async def test_a_program_that_is_not_there_is_named(run):
     said = await failure(run, "no-such-program", kind=FailureKind.UNAVAILABLE)
 
     assert "cannot start 'no-such-program' for task 'draft': no such program on the PATH" in said
+
+
+def test_a_folder_that_is_gone_is_not_blamed_on_the_program(tmp_path):
+    error = cannot_start("python", "draft", FileNotFoundError(), cwd=tmp_path / "gone", install="get it")
+
+    assert "/gone', is gone; find out what removed it" in str(error)
+    assert "get it" not in str(error)
 
 
 async def test_a_prompt_too_long_for_an_argument_is_told_with_the_way_out(run):

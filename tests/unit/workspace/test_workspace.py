@@ -260,7 +260,7 @@ async def test_a_worktree_whose_link_to_git_is_gone_never_touches_the_root(repo,
     workspace = await workspaces.open("t")
     repo.write("b.txt", "b", workspace.path)
     (workspace.path / ".git").unlink()
-    with pytest.raises(WorkspaceError, match="open the workspace of task 't' again") as caught:
+    with pytest.raises(WorkspaceError, match="the next attempt at task 't' finds one again") as caught:
         await workspace.commit("Commit")
     assert caught.value.kind is Refusal.NOT_A_REPOSITORY
     assert repo.git("log", "--format=%s") == "Write a.txt"
