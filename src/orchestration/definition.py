@@ -13,7 +13,7 @@ import msgspec
 
 from orchestration import events as ev
 from orchestration import graph
-from orchestration.errors import DuplicateError
+from orchestration.errors import DuplicateError, TransitionError
 from orchestration.journal import now
 from orchestration.task import AgentTask, TaskStatus
 
@@ -74,6 +74,11 @@ class Definition:
         state.find(task_id)
         later = graph.downstream([task_id], graph.dependents(self.edges()))
         affected = [task_id, *(name for name in later if name in state.tasks and not _is_untouched(state.tasks[name]))]
+        for name in affected:
+            if (status := state.tasks[name].status) in (TaskStatus.IN_PROGRESS, TaskStatus.VERIFYING):
+                raise TransitionError(
+                    f"task {name!r} is {status.value}: {task_id!r} cannot be reset meanwhile; cancel {name!r}, or wait"
+                )
         self._journal.record(ev.TaskReset(at=now(), task_ids=tuple(affected), reason=reason))
         return affected
 

@@ -19,6 +19,7 @@ import msgspec
 from orchestration.answer import form_of
 from orchestration.errors import OrchestrationError
 from orchestration.orchestrator import state_path
+from orchestration.task import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -250,16 +251,19 @@ async def _apply(orchestrator: ProjectOrchestrator, request: Request) -> Reply:
     match request.command:
         case "answer":
             orchestrator.answer(task_id, await _read_answer(orchestrator, task_id, request.text))
-            return Reply(message=_said(known, _ANSWERED), task_ids=changed)
+            return Reply(message=_said(known, _unsettled(orchestrator, known) or _ANSWERED), task_ids=changed)
         case "approve":
             orchestrator.approve(task_id)
-            return Reply(message=_said(known, _APPROVED), task_ids=changed)
+            return Reply(message=_said(known, _unsettled(orchestrator, known) or _APPROVED), task_ids=changed)
         case "reject":
             orchestrator.reject(task_id, request.text)
             return Reply(message=_said(known, _REJECTED), task_ids=changed)
         case "cancel":
             orchestrator.cancel(task_id)
-            return Reply(message=f"{task_id!r} is cancelled; the next run tries it again", task_ids=changed)
+            what_next = (
+                "you will be asked whether it happened" if _is_doubtful(known) else "the next run tries it again"
+            )
+            return Reply(message=f"{task_id!r} is cancelled; {what_next}", task_ids=changed)
         case "reset":
             again = orchestrator.reset(task_id)
             return Reply(message=f"runs again: {', '.join(again)}", task_ids=tuple(again))
@@ -278,6 +282,8 @@ _APPROVED = {
     "conflict": "the work of {!r} is merged again",
     "workspace": "the work of {!r} is taken into the project's folder again",
 }
+# It does not count yet: what it came to is looked at first.
+_UNSETTLED = {"effect": "{!r} is not done again, as you say: it happened; the next run makes its checks"}
 _REJECTED = {
     "": "the draft of {!r} is rejected; the next one gets your comment",
     "effect": "{!r} is done again, as you say: it did not happen; the next attempt gets your comment",
@@ -286,8 +292,19 @@ _REJECTED = {
 }
 
 
+def _unsettled(orchestrator: ProjectOrchestrator, before: TaskState) -> dict[str, str] | None:
+    """Return what to say of a word that did not complete the task, where that has to be said."""
+    is_settled = orchestrator.state.find(before.task.task_id).status is TaskStatus.COMPLETED
+    return None if is_settled or before.cause not in _UNSETTLED else _UNSETTLED
+
+
+def _is_doubtful(known: TaskState) -> bool:
+    """Say whether the task, which is being cancelled, may have done what must not happen twice."""
+    return known.task.effects == "once" and known.status in (TaskStatus.IN_PROGRESS, TaskStatus.VERIFYING)
+
+
 def _said(known: TaskState, sentences: dict[str, str]) -> str:
-    return sentences.get(known.cause, sentences[""]).format(known.task.task_id)
+    return sentences[known.cause if known.cause in sentences else ""].format(known.task.task_id)
 
 
 def _refuse_outdated(known: TaskState, request: Request) -> None:

@@ -413,8 +413,9 @@ class ProjectOrchestrator:
         if self._journal.state.run_id:
             left = await sweep(str(state_path(self.project_root, self.project_id).absolute()))
             if left:
+                noun = "process" if len(left) == 1 else "processes"
                 _log.warning(
-                    "ended %d processes that an earlier run had left behind", len(left), extra={"action": "swept"}
+                    "ended %d %s that an earlier run had left behind", len(left), noun, extra={"action": "swept"}
                 )
 
     async def _walk(self, workflow: Workflow, before: RunState) -> WorkflowResult:

@@ -598,7 +598,9 @@ async def test_a_task_cannot_be_reset_while_a_dependent_runs(project, executor):
     project.add_task(task("b", "a"))
     project.complete_task("a")
     project.start_task("b")
-    with pytest.raises(TransitionError, match="task 'b' is in_progress: TaskReset can follow only from"):
+    with pytest.raises(
+        TransitionError, match="task 'b' is in_progress: 'a' cannot be reset meanwhile; cancel 'b', or wait"
+    ):
         project.reset("a")
     assert statuses(project) == {"a": "completed", "b": "in_progress"}
 

@@ -56,6 +56,8 @@ _NEXT = {
 def next_step(known: TaskState) -> str:
     """Return what to do about a failed task before running again."""
     kind = known.result.failure_kind if known.result else None
+    if known.result is not None and "refusal" in known.result.metadata:  # of a workspace: the reason says what to do
+        return ""
     return _NEXT.get(kind, "") if kind else ""
 
 
@@ -147,9 +149,11 @@ def person_steps(known: TaskState, command: Callable[..., str]) -> list[str]:
 def _review_steps(known: TaskState, command: Callable[..., str]) -> list[str]:
     task_id = known.task.task_id
     if known.cause == "effect":
+        is_checked = any(not check.person for check in known.task.checks)
+        then = "its checks are made again, not the work" if is_checked else "the task is done"
         return [
             command("show", task_id),
-            command("approve", task_id) + "  (it has happened: the task is done)",
+            command("approve", task_id) + f"  (it has happened: {then})",
             command("answer", task_id) + "  (it has happened, and this is its output)",
             command("reset", task_id) + "  (it has not happened: run it again)",
         ]

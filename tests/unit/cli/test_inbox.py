@@ -11,7 +11,7 @@ import pytest
 
 from orchestration import AgentTask, ProjectOrchestrator, TaskStatus
 from orchestration.inbox import Inbox, Reply, Request, RequestError, apply, ask, inbox_path, serve
-from orchestration.task import ExecutionResult
+from orchestration.task import Check, ExecutionResult
 
 APPROVE = Request(command="approve", task_id="a")
 
@@ -29,6 +29,17 @@ class Asking:
 
     async def execute(self, task, *, agent=None):
         return ExecutionResult(task.task_id, output=f"draft of {task.task_id}", metadata={"execution_mode": self.mode})
+
+
+class Working:
+    """Works without end."""
+
+    def __init__(self):
+        self.started = asyncio.Event()
+
+    async def execute(self, task, *, agent=None):
+        self.started.set()
+        await asyncio.Event().wait()
 
 
 @pytest.fixture
@@ -192,6 +203,25 @@ class TestApplying:
         assert (await apply(orchestrator, Request(command="cancel", task_id="b"))).task_ids == ("b",)
         assert orchestrator.get_task("b").status is TaskStatus.CANCELLED
         assert "being cancelled" in (await apply(orchestrator, Request(command="cancel"))).message
+
+    async def test_what_must_not_happen_twice_is_promised_neither_another_try_nor_to_be_done(self):
+        async with ProjectOrchestrator(executor=Working()) as orchestrator, asyncio.TaskGroup() as group:
+            orchestrator.add_task(AgentTask("pay", "pay", effects="once", checks=(Check(matches="receipt"),)))
+            paying = group.create_task(orchestrator.execute_task("pay"))
+            await orchestrator.executor.started.wait()
+            reply = await apply(orchestrator, Request(command="cancel", task_id="pay"))
+            assert reply.message == "'pay' is cancelled; you will be asked whether it happened"
+            await paying
+            assert orchestrator.get_task("pay").status is TaskStatus.NEEDS_REVIEW
+            reply = await apply(orchestrator, Request(command="approve", task_id="pay"))
+            assert reply.message == "'pay' is not done again, as you say: it happened; the next run makes its checks"
+            assert orchestrator.get_task("pay").status is TaskStatus.PENDING
+
+    async def test_what_was_cancelled_before_it_began_is_tried_again(self, project):
+        orchestrator = await project()
+        orchestrator.add_task(AgentTask("pay", "pay", effects="once"))
+        reply = await apply(orchestrator, Request(command="cancel", task_id="pay"))
+        assert reply.message == "'pay' is cancelled; the next run tries it again"
 
     @pytest.mark.parametrize(
         ("request_", "says"),

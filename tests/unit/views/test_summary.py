@@ -10,7 +10,7 @@ from orchestration.budget import Budget, Budgets
 from orchestration.ledger import Spend
 from orchestration.orchestrator import Totals
 from orchestration.run_state import RunState
-from orchestration.task import FailureKind
+from orchestration.task import Check, FailureKind
 from orchestration.views.advice import asked, doubt, next_step
 from orchestration.views.summary import Ending, problem_lines, summary_lines, waiting_lines
 
@@ -122,6 +122,12 @@ def test_every_kind_of_failure_has_a_next_step(history, kind):
     assert next_step(history.state.tasks["a"])
 
 
+def test_a_workspace_that_is_refused_says_itself_what_to_do(history):
+    history.task("a").start("a").fail("a", kind=FailureKind.UNAVAILABLE)
+    history.state.tasks["a"].result.metadata["refusal"] = "dirty"
+    assert next_step(history.state.tasks["a"]) == ""
+
+
 class TestWhatNeedsReview:
     def test_is_told_with_the_reason_and_the_commands(self, history):
         history.task("a").start("a").review("a", "effect", "it was\nstopped")
@@ -130,6 +136,11 @@ class TestWhatNeedsReview:
         assert lines[0].endswith(": it was stopped")
         assert "  orchestrate approve a  (it has happened: the task is done)" in lines
         assert lines_of(history.state, "waiting")[2] == "Nothing more can run until you decide: 1 task waits for you."
+
+    def test_that_it_happened_does_not_spare_the_checks(self, history):
+        history.task("a", checks=(Check(matches="x"),)).start("a").review("a", "effect", "so")
+        lines = [line.plain for line in waiting_lines(history.state, command)]
+        assert "  orchestrate approve a  (it has happened: its checks are made again, not the work)" in lines
 
     def test_for_a_reason_of_a_later_release_is_told_all_the_same(self, history):
         history.task("a").start("a").review("a", "effect", "so")
