@@ -102,7 +102,7 @@ class Messenger:
             return f"the command {command[0]!r} cannot be started: {exc}; correct `command` under notify"
         if end.exit_code == 0 and not end.is_overlong:
             return ""
-        stderr = end.stderr_tail.decode(errors="replace").strip()
+        stderr = _in_one_line(end.stderr_tail)
         said_there = f"; its stderr ends: {stderr[-_SAID_CHARS:]}" if stderr else ""
         return f"the command {command[0]!r} ended with exit code {end.exit_code}{said_there}"
 
@@ -143,5 +143,10 @@ def _send(address: str, body: bytes) -> str:
             return ""
         if 300 <= status < 400:  # noqa: PLR2004 -- and what it calls a redirection
             return f"answered {status}: it has moved, and redirects are not followed; give the new address"
-        said = answer.read(_SAID_CHARS).decode(errors="replace").strip()
+        said = _in_one_line(answer.read(_SAID_CHARS))
         return f"answered {status}" + (f": {said}" if said else "")
+
+
+def _in_one_line(said: bytes) -> str:
+    """Return what the other side said so that it fits into a message: many answer with a page of HTML."""
+    return " ".join(said.decode(errors="replace").split())

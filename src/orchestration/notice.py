@@ -73,10 +73,16 @@ def check_address(address: str, what: str) -> None:
     try:
         parts = urlsplit(address)
         is_right = parts.scheme in _SCHEMES and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        has_password = "@" in parts.netloc
     except ValueError:
-        is_right = False
+        is_right = has_password = False
     if not is_right or not address.isprintable() or " " in address:
         raise InvalidTaskError(f"{what} is no address of http or https, such as https://example.org/hook")
+    if has_password:
+        raise InvalidTaskError(
+            f"{what} holds a name or password before its host, which is not sent; leave that out, or send the news by "
+            "a `command` such as curl"
+        )
 
 
 def document(call: Call, *, project: str, commands: Sequence[str] = (), include_prompt: bool = False) -> dict[str, Any]:

@@ -239,6 +239,17 @@ class TestTheWebhook:
         assert "redirects are not followed" in problem
         assert hook.requests == [("POST", "application/json")]
 
+    async def test_a_page_that_is_answered_is_said_in_one_line(self, messengers, hook):
+        hook.status, hook.answer = 404, b"<html>\n  <title>Not\r\n found</title>\n"
+        problem = await messengers(Notice(webhook=hook.url)).tell(call())
+        assert problem.endswith("answered 404: <html> <title>Not found</title>")
+
+    async def test_an_address_with_a_password_in_it_is_refused_and_not_repeated(self, messengers, monkeypatch):
+        monkeypatch.setenv("MY_HOOK", "https://me:pass-word@example.org/hook")
+        problem = await messengers(Notice(webhook_env="MY_HOOK")).tell(call())
+        assert "the webhook in 'MY_HOOK' holds a name or password before its host" in problem
+        assert "pass-word" not in problem
+
     async def test_a_refusal_is_said_with_the_beginning_of_its_reason(self, messengers, hook):
         hook.status, hook.answer = 500, f"broken, says {SECRET}".encode()
         messenger = messengers(Notice(webhook=hook.url), secrets=lambda: (SECRET,))
