@@ -69,7 +69,7 @@ def answer(place: Place, *, task: str, text: str | None, text_file: str | None, 
         _do(place, Request(command="answer", task_id=task, text=given), as_json=as_json)
     except OrchestrationError:
         if edited:
-            tell(f"your text is kept in {_keep(task, given)}; correct it and give it with --file")
+            tell(f"your text is kept in {_keep(task, given.encode())}; correct it and give it with --file")
         raise
 
 
@@ -198,7 +198,7 @@ def _given_text(text: str | None, text_file: str | None) -> str | None:
     """Return the answer as it was given on the command line, in a file or on stdin; None: it is to be edited.
 
     Raises:
-        click.UsageError: if it is given twice, is not UTF-8 text, or cannot be asked for.
+        click.UsageError: if it is given twice, cannot be read, is not UTF-8 text, or cannot be asked for.
 
     """
     if text is not None and text_file is not None:
@@ -210,6 +210,8 @@ def _given_text(text: str | None, text_file: str | None) -> str | None:
             return sys.stdin.buffer.read().decode().rstrip("\r\n")
     except UnicodeDecodeError as exc:
         raise click.UsageError(f"the answer in {text_file or 'stdin'} is not UTF-8 text: {exc}") from exc
+    except OSError as exc:
+        raise click.UsageError(f"the answer in {text_file or 'stdin'} cannot be read: {exc.strerror}") from exc
     if text is None and not sys.stdin.isatty():
         raise click.UsageError(
             "no answer given; give it as TEXT, as --file FILE, or as - to read it from stdin "
@@ -223,13 +225,13 @@ def _edit(place: Place, task_id: str) -> str:
 
     Raises:
         TransitionError: if the task does not wait for a person: better said before they have written it.
-        click.UsageError: if nothing was saved.
+        click.UsageError: if nothing was saved, or nothing that can be read.
 
     """
     known = read_snapshot(place).state.find(task_id)
     if known.status not in {TaskStatus.WAITING, TaskStatus.NEEDS_REVIEW}:
         raise TransitionError(f"task {task_id!r} is {known.status.value}; only a waiting task takes a person's word")
-    text = click.edit(_sheet(known), extension=".md")
+    text = _edited(task_id, _sheet(known))
     if text is None:
         as_it_is = {"approval": "to take the draft as it is", "effect": "to say only that it happened"}
         hint = as_it_is.get(known.cause or known.need, "")
@@ -237,6 +239,26 @@ def _edit(place: Place, task_id: str) -> str:
             hint = f"; {hint}: {place.command('approve', task_id)}"
         raise click.UsageError(f"nothing was saved in the editor, so nothing was recorded{hint}")
     return text.split(_SCISSORS)[0].strip("\r\n")
+
+
+def _edited(task_id: str, sheet: str) -> str | None:
+    """Return what was saved in the editor; None if nothing was.
+
+    Raises:
+        click.UsageError: if it cannot be read. What was written is kept all the same.
+
+    """
+    try:
+        return click.edit(sheet, extension=".md")
+    except UnicodeDecodeError as exc:
+        raise click.UsageError(
+            f"what the editor saved is not UTF-8 text ({exc.reason}), so nothing was recorded; it is kept in "
+            f"{_keep(task_id, exc.object)}: save it as UTF-8, and give it with --file"
+        ) from exc
+    except OSError as exc:
+        raise click.UsageError(
+            f"what the editor saved cannot be read ({exc.strerror}), so nothing was recorded"
+        ) from exc
 
 
 def _sheet(known: TaskState) -> str:
@@ -248,9 +270,7 @@ def _sheet(known: TaskState) -> str:
     return f"\n\n{_SCISSORS}\n{output}"
 
 
-def _keep(task_id: str, text: str) -> str:
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", prefix=f"answer-{task_id}-", suffix=".md", delete=False
-    ) as file:
+def _keep(task_id: str, text: bytes) -> str:
+    with tempfile.NamedTemporaryFile(prefix=f"answer-{task_id}-", suffix=".md", delete=False) as file:
         file.write(text)
     return file.name

@@ -245,6 +245,11 @@ class TestAnswers:
         assert done.returncode == 2
         assert "not UTF-8" in done.stderr
 
+    def test_in_a_file_that_is_not_there_are_refused_with_its_name(self, asked):
+        done = asked("answer", "ask", "--file", "nowhere.md")
+        assert done.returncode == 2
+        assert "the answer in nowhere.md cannot be read: No such file or directory" in done.stderr
+
 
 class TestTheEditor:
     def edit(self, project, task, script):
@@ -300,6 +305,20 @@ class TestTheEditor:
         code, out = self.edit(asked, "ask", "exit 3")
         assert code == 2
         assert "Editing failed" in out
+
+    def test_that_saves_another_encoding_records_nothing_and_keeps_the_text(self, asked):
+        code, out = self.edit(asked, "ask", "printf 'sch\\366n' > \"$1\"")
+        assert code == 2
+        assert "not UTF-8 text" in out
+        kept = Path(out.split("kept in ")[1].split(":")[0])
+        assert kept.read_bytes() == b"sch\xf6n"
+        kept.unlink()
+        assert asked.statuses()["ask"] == "waiting"
+
+    def test_that_removes_its_file_records_nothing(self, asked):
+        code, out = self.edit(asked, "ask", 'rm "$1"')
+        assert code == 2
+        assert "what the editor saved cannot be read" in out
 
     def test_is_not_opened_for_a_task_that_does_not_wait(self, asked):
         asked("answer", "ask", "done")
