@@ -13,6 +13,7 @@ import msgspec
 from orchestration import events as ev
 from orchestration.errors import InvalidTaskError, TransitionError
 from orchestration.journal import now
+from orchestration.redact import known_secrets, redact
 from orchestration.task import ExecutionResult, ExecutionStatus, FailureKind, TaskStatus
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class ByHand:
 
         """
         self._asked(task_id)
-        self._journal.record(ev.TaskRejected(at=now(), task_id=task_id, comment=comment))
+        self._journal.record(ev.TaskRejected(at=now(), task_id=task_id, comment=redact(comment, known_secrets())))
 
     def _asked(self, task_id: str) -> TaskState:
         known = self._journal.state.find(task_id)
@@ -140,14 +141,16 @@ def _result(
     metadata.pop("data", None)
     if output is not None and not isinstance(output, str):
         output, metadata["data"] = _as_json(known, output)
+    secrets = known_secrets()  # a person pastes what they see, such as a program's output, with the key in it
+    metadata |= {"data": redact(metadata["data"], secrets)} if "data" in metadata else {}
     return ExecutionResult(
         known.task.task_id,
         agent=known.agent or known.task.agent or "",
         status=status,
         started_at=known.started_at,
         completed_at=now(),
-        output=output or "",
-        error=error,
+        output=redact(output or "", secrets),
+        error=redact(error, secrets),
         metadata=metadata,
     )
 

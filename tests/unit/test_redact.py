@@ -1,6 +1,8 @@
 import pytest
 
+from orchestration.orchestrator import ProjectOrchestrator
 from orchestration.redact import KEY_VARIABLES, known_secrets, redact
+from orchestration.task import AgentTask, ExecutionResult
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +48,39 @@ def test_without_secrets_the_very_same_value_comes_back():
     metadata = {"a": ["b"]}
 
     assert redact(metadata, ()) is metadata
+
+
+@pytest.mark.parametrize(
+    ("given", "kept", "data"),
+    [
+        ("look: sk-123456789!", "look: ***!", None),
+        ({"log": ["sk-123456789"]}, '{"log":["***"]}', {"log": ["***"]}),
+    ],
+)
+async def test_what_a_person_pastes_is_kept_without_the_key_in_it(monkeypatch, executor, given, kept, data):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-123456789")
+    executor.acts["ask"] = ExecutionResult("ask", output="prompt", metadata={"execution_mode": "interactive"})
+    project = ProjectOrchestrator(executor=executor)
+    project.add_task(AgentTask("ask", "Ask"))
+    await project.execute_workflow()
+
+    project.answer("ask", given)
+
+    result = project.state.tasks["ask"].result
+    assert (result.output, result.metadata.get("data")) == (kept, data)
+
+
+async def test_what_a_person_says_of_a_draft_or_of_a_failure_is_kept_without_the_key_in_it(monkeypatch, executor):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-123456789")
+    executor.acts["draft"] = ExecutionResult("draft", output="text", metadata={"execution_mode": "hybrid"})
+    project = ProjectOrchestrator(executor=executor)
+    project.add_task(AgentTask("draft", "Draft"))
+    project.add_task(AgentTask("by-hand", "By hand"))
+    await project.execute_task("draft")
+
+    project.reject("draft", "leave out sk-123456789")
+    project.start_task("by-hand")
+    project.fail_task("by-hand", "401 for sk-123456789")
+
+    assert project.state.tasks["draft"].comment == "leave out ***"
+    assert project.state.tasks["by-hand"].result.error == "401 for ***"
