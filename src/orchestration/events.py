@@ -59,7 +59,7 @@ EVENT_VERSION = 1
 RunStatus = Literal["completed", "failed", "waiting", "cancelled", "interrupted", "over_budget"]
 
 
-class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+class Fact(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True, tag_field="type"):
     """What all facts have: the moment, an aware UTC datetime."""
 
     at: datetime

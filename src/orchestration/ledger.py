@@ -22,7 +22,7 @@ PROJECT = "project"
 _replace = msgspec.structs.replace
 
 
-class Spend(msgspec.Struct, frozen=True, kw_only=True):
+class Spend(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Tokens and money used.
 
     `unpriced_calls` counts those whose price is unknown: they cost nothing here or, where it was set aside for them
@@ -68,7 +68,7 @@ class Spend(msgspec.Struct, frozen=True, kw_only=True):
 NO_SPEND = Spend()
 
 
-class Account(msgspec.Struct, frozen=True, kw_only=True):
+class Account(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One scope's money and tokens: used, and set aside for calls under way."""
 
     spend: Spend = NO_SPEND
@@ -79,7 +79,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 _EMPTY = Account()
 
 
-class Reservation(msgspec.Struct, frozen=True, kw_only=True):
+class Reservation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The worst case of one call under way. `cost_usd` None: the price is unknown."""
 
     task_id: str
@@ -106,7 +106,7 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Ledger(msgspec.Struct, frozen=True, kw_only=True):
+class Ledger(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The accounts by scope, and the open reservations by call id."""
 
     accounts: HashTrieMap[str, Account] = HashTrieMap()

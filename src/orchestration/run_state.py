@@ -27,7 +27,8 @@ __all__ = ["RunState", "TaskState", "blocked_tasks", "is_blocked"]
 _STOPPED = (TaskStatus.FAILED, TaskStatus.CANCELLED)
 
 
-class TaskState(msgspec.Struct, frozen=True, kw_only=True):
+# `gc=False`: immutable values cannot be in cycles, so the collector need not look through them, 10,000 at a time.
+class TaskState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is known of one task.
 
     `result` is the outcome of a completed or failed task and what a person decides on while it waits. `position` is the
@@ -74,7 +75,7 @@ class TaskState(msgspec.Struct, frozen=True, kw_only=True):
     spend: Spend = NO_SPEND
 
 
-class RunState(msgspec.Struct, frozen=True, kw_only=True):
+class RunState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A project's tasks by id, and the run that is or was going on.
 
     `added` counts the tasks there ever were. `has_grown`: some of them came from others.
