@@ -248,6 +248,7 @@ async def _apply(orchestrator: ProjectOrchestrator, request: Request) -> Reply:
     changed = (task_id,)
     known = orchestrator.state.find(task_id)
     _refuse_outdated(known, request)
+    _refuse_pointless(known, request)
     match request.command:
         case "answer":
             orchestrator.answer(task_id, await _read_answer(orchestrator, task_id, request.text))
@@ -282,6 +283,7 @@ _APPROVED = {
     "conflict": "the work of {!r} is merged again",
     "workspace": "the work of {!r} is taken into the project's folder again",
 }
+_ENDED = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.SKIPPED)
 # It does not count yet: what it came to is looked at first.
 _UNSETTLED = {"effect": "{!r} is not done again, as you say: it happened; the next run makes its checks"}
 _REJECTED = {
@@ -318,6 +320,22 @@ def _refuse_outdated(known: TaskState, request: Request) -> None:
         raise RequestError(
             f"this answers attempt {request.attempt} of task {known.task.task_id!r}, which is at attempt "
             f"{known.attempt} now and asks something else; export it again"
+        )
+
+
+def _refuse_pointless(known: TaskState, request: Request) -> None:
+    """Refuse, in the words of the command line, what a task is not in a state for.
+
+    Raises:
+        RequestError: saying what would help.
+
+    """
+    task_id = known.task.task_id
+    if request.command == "cancel" and known.status in _ENDED:
+        raise RequestError(f"task {task_id!r} is {known.status.value}: there is nothing to cancel")
+    if request.command == "approve" and known.status is TaskStatus.WAITING and known.need == "answer":
+        raise RequestError(
+            f"task {task_id!r} waits for an answer, not for an approval; give it with `orchestrate answer {task_id}`"
         )
 
 

@@ -217,6 +217,12 @@ class TestApplying:
             assert reply.message == "'pay' is not done again, as you say: it happened; the next run makes its checks"
             assert orchestrator.get_task("pay").status is TaskStatus.PENDING
 
+    async def test_what_has_ended_cannot_be_cancelled(self, project):
+        orchestrator = await project()
+        orchestrator.complete_task("a")
+        reply = await apply(orchestrator, Request(command="cancel", task_id="a"))
+        assert reply.error == "task 'a' is completed: there is nothing to cancel"
+
     async def test_what_was_cancelled_before_it_began_is_tried_again(self, project):
         orchestrator = await project()
         orchestrator.add_task(AgentTask("pay", "pay", effects="once"))
@@ -226,7 +232,7 @@ class TestApplying:
     @pytest.mark.parametrize(
         ("request_", "says"),
         [
-            (Request(command="approve", task_id="a"), "not for an approval"),
+            (Request(command="approve", task_id="a"), "not for an approval; give it with `orchestrate answer a`"),
             (Request(command="answer", task_id="b", text="x"), "'b' is pending"),
             (Request(command="answer", task_id="no", text="x"), "unknown task 'no'"),
             (Request(command="reset"), "'reset' needs a task"),
