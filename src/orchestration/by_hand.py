@@ -66,10 +66,13 @@ class ByHand:
             UnknownTaskError: if there is no such task.
             TransitionError: if it does not wait for a person.
             InvalidTaskError: if the output cannot be kept.
+            AttemptError: of kind `bad_output`, if it is to add tasks that cannot be added.
 
         """
         known = self._asked(task_id)
         draft = known.result if known.need != "answer" else None
+        if known.task.adds_tasks is not None and known.need != "review":
+            output = self._readable(known, output)
         self._accept(known, _result(known, ExecutionStatus.SUCCESS, output=output, draft=draft))
 
     def approve(self, task_id: str) -> None:
@@ -110,6 +113,16 @@ class ByHand:
                 f"task {task_id!r} is {known.status.value}; only a waiting task takes a person's word"
             )
         return known
+
+    def _readable(self, known: TaskState, output: object) -> object:
+        """Return a list of tasks in the form that is asked for.
+
+        Refused here, and not by the next run, which would have the worker do it again: for a slip of the person's pen
+        a model would be paid, and what they wrote would be gone.
+        """
+        data = _tasks_in(output) if isinstance(output, str) else output
+        self._expansion.added(known, self._journal.state, data)
+        return {"tasks": data} if isinstance(data, list) and known.task.output_schema is None else output
 
     def _accept(self, known: TaskState, result: ExecutionResult) -> None:
         """Complete the task, unless more follows: checks look at the answer, work is merged, tasks are added."""

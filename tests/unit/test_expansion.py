@@ -1,6 +1,7 @@
 """Tasks that are skipped, run once for each item of a list, or add tasks: what they become, and what is refused."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -602,6 +603,36 @@ async def test_a_caller_who_says_only_that_it_is_done_adds_nothing_and_prose_is_
 
 
 # -- who has to see what is added
+
+
+@pytest.fixture
+async def planned(project, executor):
+    """A plan that waits for a person."""
+    executor.acts["plan"] = ExecutionResult("plan", output="draft", metadata={"execution_mode": "hybrid"})
+    project.add_task(task("plan", adds_tasks=AddsTasks()))
+    await project.execute_workflow()
+    return project
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ("do one, then two", "has no list of tasks"),
+        ({"tasks": [{"id": "one"}]}, "expected an object with id and title"),
+        ('{"tasks": [{"id": "one", "title": "One", "agent": "nobody"}]}', "agent 'nobody' is unknown"),
+    ],
+)
+async def test_a_list_a_person_got_wrong_is_refused_at_once_and_their_word_is_still_asked(planned, answer, problem):
+    with pytest.raises(AttemptError, match=problem):
+        planned.answer("plan", answer)
+    assert statuses(planned) == {"plan": "waiting"}
+
+
+@pytest.mark.parametrize("answer", [[ONE], json.dumps([ONE]), {"tasks": [ONE]}, json.dumps({"tasks": [ONE]})])
+async def test_a_list_a_person_gives_is_taken_in_any_of_its_forms(planned, executor, answer):
+    planned.answer("plan", answer)
+    claim = planned.state.find("plan").claim
+    assert json.loads(claim.output) == {"tasks": [ONE]}
 
 
 def preview(project, rule, *wanted):
