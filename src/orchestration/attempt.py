@@ -181,8 +181,7 @@ async def _at_once() -> None:
     """Return: outside an orchestrator nothing is kept."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class AttemptContext:
+class AttemptContext(msgspec.Struct, frozen=True, kw_only=True):
     """The circumstances of one execution.
 
     `inputs` maps each dependency's id to its outcome, in the order the task names them. `draft` and `comment` are set
@@ -191,29 +190,27 @@ class AttemptContext:
     `session` is what an attempt that was broken off has left, to be gone on with; `claim` is what it had come to, to be
     verified instead of working again, and `is_approved` if that is a person's word; `correction` says what was wrong
     with the attempt before. `examine(data)` says what a person has to see before a result counts, nothing if that is
-    not needed. `effect_key` stays the same until the work is done. `item` is the element that an
-    instance of a `for_each` task is for. `output_files` gives the paths that
-    outputs of the project are written to, `owner` marks the project's processes. `artefacts` is the
-    folder for what the project's attempts leave to be looked at; a worker that leaves some is given one of its own in
+    not needed. `effect_key` stays the same until the work is done. `output_files` gives the paths that outputs of the
+    project are written to, `owner` marks the project's processes. `artefacts` is the folder for what the project's
+    attempts leave to be looked at; a worker that leaves some is given one of its own in
     there. `durable` returns when all that was reported is on the disk.
     """
 
     run_id: str = ""
     attempt: int = 1
-    inputs: Mapping[str, TaskInput] = field(default_factory=dict)
-    variables: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, TaskInput] = {}
+    variables: Mapping[str, str] = {}
     draft: str = ""
     comment: str = ""
     report: Reporter = _ignore
     purse: Purse | None = None
-    parking: Parking = field(default_factory=Parking)
+    parking: Parking = msgspec.field(default_factory=Parking)
     session: Session | None = None
     claim: ExecutionResult | None = None
     is_approved: bool = False
     correction: str = ""
     examine: Callable[[Any], str] = nothing_to_see
     effect_key: str = ""
-    item: Any = None
     project_id: str = "default"
     output_files: Callable[[], tuple[str, ...]] = tuple
     owner: str = ""

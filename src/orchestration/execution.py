@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from orchestration.agent_registry import FALLBACK_KINDS, LLM_TYPES, AgentType
 from orchestration.attempt import Deadline, Outcome, Session
 from orchestration.clock import now
@@ -116,7 +118,7 @@ class Execution:
             artefacts = artefacts / self.task.task_id / str(self.number)
         elif self.attempts == 1:
             return self.context
-        return replace(self.context, attempt=self.number, artefacts=artefacts)
+        return msgspec.structs.replace(self.context, attempt=self.number, artefacts=artefacts)
 
     @property
     def began_at(self) -> datetime:
@@ -232,7 +234,7 @@ class Execution:
 
     def correct(self, error: str) -> None:
         """Let the next attempt know what was wrong with this one, which does not count."""
-        self.context = replace(self.context, correction=error, is_approved=False)
+        self.context = msgspec.structs.replace(self.context, correction=error, is_approved=False)
         if self.task.effects != "once":
             self._claimed = None
 
@@ -240,7 +242,7 @@ class Execution:
         """Let the next attempt of the same agent go on with its conversation, if it had one."""
         if session_id := facts.get("session_id"):
             session = Session(agent=self.agent.name, session_id=str(session_id), workspace=workspace)
-            self.context = replace(self.context, session=session)
+            self.context = msgspec.structs.replace(self.context, session=session)
 
     def environment(self) -> dict[str, str]:
         """Return what programs that work for the task find in their environment."""

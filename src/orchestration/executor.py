@@ -6,7 +6,9 @@ Knows nothing of other tasks and stores nothing. A failing task is a result; onl
 from __future__ import annotations
 
 import asyncio
+import math
 import random
+import time
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -48,6 +50,7 @@ _ANY_SIZE = frozenset({AgentType.SCRIPT, AgentType.PYTHON})
 _CORRECTABLE = frozenset({FailureKind.BAD_OUTPUT, FailureKind.CHECK_FAILED})
 # What a kept claim says of the execution it came from, not of the work.
 _OF_EXECUTION = frozenset({"execution_mode", "attempts", "needs_review", "asks", "diff", "data", "fallback_from"})
+_SECRETS_FOR_S = 0.02
 _NOWHERE = Site(path=None)
 
 
@@ -90,6 +93,8 @@ class TaskExecutor:
         self._workers = Workers(self._root, scripts_dir=scripts_dir, limits=limits, rng=self._random)
         self._delivery = Delivery(self._root, self._send)
         self._here = Site(path=self._root)
+        self._secrets: tuple[str, ...] = ()
+        self._secrets_at_s = -math.inf
 
     async def execute(self, task: AgentTask, agent: str | None = None, mode: str | None = None) -> ExecutionResult:
         """Do the task, and return what came of it, also if that is a failure.
@@ -294,13 +299,21 @@ class TaskExecutor:
             mode=chosen,
             context=current.get(),
             policy=self._retry,
-            secrets=known_secrets([known.api_key_env for known in self.registry.list_agents()]),
+            secrets=self._known_secrets(),
             chain=tuple(
                 Successor(agent=taker, mode=self._mode(task, taker, mode), on=fallback.on)
                 for fallback in config.successors
                 for taker in (self._successor(config, fallback.agent),)
             ),
         )
+
+    def _known_secrets(self) -> tuple[str, ...]:
+        """Return what must not be kept, as it was at most some milliseconds ago: asking takes a while."""
+        now_s = time.monotonic()
+        if now_s - self._secrets_at_s > _SECRETS_FOR_S:
+            self._secrets = known_secrets([known.api_key_env for known in self.registry.list_agents()])
+            self._secrets_at_s = now_s
+        return self._secrets
 
     def _successor(self, agent: AgentConfig, name: str) -> AgentConfig:
         try:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from msgspec import structs
 
 import llm_abstractions.prices
 from llm_abstractions.errors import (
@@ -132,7 +133,7 @@ async def test_where_no_budget_applies_nothing_is_reserved(traffic, work, purse,
     purse.applies = False
     admission = await admit(traffic, work)
     assert (admission.call_id, purse.asked, purse.released, reports) == ("", [], [], [])
-    without = replace(work, context=replace(work.context, purse=None))
+    without = replace(work, context=structs.replace(work.context, purse=None))
     assert (await admit(traffic, without)).call_id == ""
 
 
