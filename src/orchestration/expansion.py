@@ -162,7 +162,8 @@ class Expansion:
         may_add = bool(wanted.get("adds_tasks", False)) and known.depth + 1 < rule.max_depth
         try:
             agent = wanted.get("agent") or origin.agent
-            self._registry.require(agent or self._default_agent)
+            if self._registry.list_agents():  # else nobody knows them here: an executor of the caller's does the work
+                self._registry.require(agent or self._default_agent)
             task = AgentTask(
                 f"{origin.task_id}.{wanted['id']}",
                 wanted["title"],

@@ -635,6 +635,14 @@ async def test_a_list_a_person_gives_is_taken_in_any_of_its_forms(planned, execu
     assert json.loads(claim.output) == {"tasks": [ONE]}
 
 
+async def test_where_no_agents_are_known_those_of_added_tasks_are_the_executors_matter(executor):
+    project = ProjectOrchestrator(executor=executor)
+    executor.acts["plan"] = with_data("plan", {"tasks": [ONE | {"agent": "theirs"}]})
+    project.add_task(task("plan", adds_tasks=AddsTasks(approval="never")))
+    assert (await project.execute_workflow()).status == "completed"
+    assert project.get_task("plan.one").agent == "theirs"
+
+
 def preview(project, rule, *wanted):
     if "plan" not in project.state.tasks:
         project.add_task(task("plan", adds_tasks=rule))

@@ -52,9 +52,7 @@ async def open_project(
         StoreError: if its state cannot be read.
 
     """
-    registry = AgentRegistry()
-    for agent in project.agents:
-        registry.register_agent(agent)
+    registry = _registered(project)
     executor = TaskExecutor(
         registry,
         scripts_dir=project.scripts_dir,
@@ -79,16 +77,27 @@ async def open_project(
 
 
 @asynccontextmanager
-async def open_state(root: Path, project_id: str) -> AsyncIterator[ProjectOrchestrator]:
-    """Open a project's state alone, to record a person's word; works while its file has mistakes.
+async def open_state(
+    root: Path, project_id: str, project: ProjectFile | None = None
+) -> AsyncIterator[ProjectOrchestrator]:
+    """Open a project's state alone, to record a person's word; works while its file has mistakes (None).
 
     Raises:
         ProjectLockedError: if another orchestrator has it open.
         StoreError: if its state cannot be read.
 
     """
-    async with ProjectOrchestrator(root, project_id=project_id) as orchestrator:
+    default_agent = None if project is None else project.default_agent
+    executor = TaskExecutor(_registered(project), default_agent=default_agent, root=root)
+    async with executor, ProjectOrchestrator(root, project_id=project_id, executor=executor) as orchestrator:
         yield orchestrator
+
+
+def _registered(project: ProjectFile | None) -> AgentRegistry:
+    registry = AgentRegistry()
+    for agent in project.agents if project else ():
+        registry.register_agent(agent)
+    return registry
 
 
 def reconcile(orchestrator: ProjectOrchestrator, tasks: Sequence[AgentTask]) -> list[str]:

@@ -176,7 +176,7 @@ def ask_or_apply(home: Home, request: Request) -> Answered:
 
 
 async def _apply_here(home: Home, request: Request) -> Reply:
-    async with open_state(home.root, home.project_id) as orchestrator:
+    async with open_state(home.root, home.project_id, home.project) as orchestrator:
         return await apply(orchestrator, request)
 
 

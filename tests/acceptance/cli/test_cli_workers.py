@@ -109,3 +109,19 @@ def test_a_coding_agents_files_session_and_commit_are_shown(coding):
         ["git", "log", "-1", "--format=%H"], cwd=coding.folder, capture_output=True, text=True, check=True
     )
     assert head.stdout.startswith(re.search(r"^merged +([0-9a-f]{10})$", shown, re.MULTILINE)[1])
+
+
+def test_a_list_of_tasks_that_a_person_gives_is_looked_at_before_it_is_taken_also_while_nothing_runs(project):
+    agents = {"say": {"type": "python", "function": "work:say"}, "person": {"type": "human"}}
+    project.write({"plan": {"agent": "person", "adds_tasks": True}}, agents=agents, default_agent="say")
+    project("run")
+
+    wrong = project("answer", "plan", json.dumps({"tasks": [{"id": "one", "title": "One", "agent": "nobody"}]}))
+    assert wrong.returncode == 2
+    assert "agent 'nobody' is unknown; enabled agents: 'say', 'person'" in wrong.stderr
+    assert project("answer", "plan", "do one, then two").returncode == 2
+    assert project.statuses() == {"plan": "waiting"}
+
+    assert project("answer", "plan", json.dumps([{"id": "one", "title": "One", "agent": "say"}])).returncode == 0
+    project("run")
+    assert project.statuses() == {"plan": "completed", "plan.one": "completed"}
