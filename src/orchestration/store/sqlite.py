@@ -39,6 +39,10 @@ _WAL_PAGES = 512
 _Row = tuple[int, int, str]
 
 
+class _LostError(Exception):
+    """The file is not the one any more that was opened: what is written would be found by nobody."""
+
+
 class SqliteStore:
     """The facts of one project in one file, with a lock file beside it."""
 
@@ -47,6 +51,7 @@ class SqliteStore:
         self._migrations = migrations
         self._lock: ProjectLock | None = None
         self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
         self._thread: threading.Thread | None = None
         self._changed = threading.Condition()
         self._queue: deque[_Row] = deque()
@@ -76,6 +81,7 @@ class SqliteStore:
         self._lock = ProjectLock(self._path.with_suffix(".lock"))
         try:
             self._connection = _open_for_writing(self._path, self._migrations)
+            self._identity = _identity(self._path)
             with _clear_errors(self._path):
                 facts = _read(self._connection, after=0)
         except BaseException:
@@ -183,6 +189,8 @@ class SqliteStore:
     def _commit(self, batch: list[_Row]) -> None:
         connection = self._connection
         assert connection is not None  # noqa: S101 -- set before this thread starts, cleared after it ends
+        if _identity(self._path) != self._identity:  # `git clean -dfx`, for instance, which no write would notice
+            raise _LostError
         connection.execute("BEGIN IMMEDIATE")
         try:
             connection.executemany("INSERT INTO facts VALUES (?, ?, ?)", batch)
@@ -291,9 +299,23 @@ def _clear_errors(path: Path) -> Iterator[None]:
         raise StoreError(_describe(path, exc)) from exc
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells the file from another of its name; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def _describe(path: Path, exc: Exception) -> str:
     """Say what failed in words a person can act on; the transaction it was in has been rolled back."""
     name = str(path)
+    if isinstance(exc, _LostError):
+        return (
+            f"the state file {name!r} was removed or replaced while the project was open; find out by what (such as "
+            "`git clean -dfx`), put it back from a backup if there is one, and run again"
+        )
     code = getattr(exc, "sqlite_errorname", None) or type(exc).__name__
     if code.startswith("SQLITE_FULL"):
         return f"cannot write {name!r}: the disk is full; nothing was half-written. Free space and run again to resume"

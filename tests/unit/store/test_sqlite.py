@@ -238,6 +238,20 @@ async def test_a_file_that_is_none_of_ours_is_refused_and_left_as_it_is(path, co
     await store.aclose()
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
+async def test_a_file_that_is_removed_while_it_is_open_is_not_written_to_as_if_nothing_were(path, is_replaced):
+    store = SqliteStore(path)
+    store.load()
+    await store.flushed(store.append(fact(1)))
+    path.rename(path.with_name("away"))  # its inode must not come back with the new file
+    if is_replaced:
+        path.touch()
+    with pytest.raises(StoreError, match=r"facts\.db' was removed or replaced while the project was open"):
+        await store.flushed(store.append(fact(2)))
+    with pytest.raises(StoreError, match="was removed or replaced"):
+        await store.aclose()
+
+
 async def test_a_database_of_another_program_is_refused(path):
     with contextlib.closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE facts (x)")
