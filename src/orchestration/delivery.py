@@ -24,7 +24,7 @@ from orchestration.errors import AttemptError, FailureKind, ReviewNeededError
 from orchestration.events import CheckFinished
 from orchestration.redact import redact
 from orchestration.verification import Claim, asks_person, evidence_text, verify
-from orchestration.workspace import Conflict, Workspace, WorkspaceError, Workspaces, produced_since
+from orchestration.workspace import Conflict, Refusal, Workspace, WorkspaceError, Workspaces, produced_since
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -300,8 +300,11 @@ class Delivery:
         try:
             return await workspace.merge(f"Merge task {task.task_id}: {task.title}")
         except WorkspaceError as exc:
+            why = str(exc)
+            if exc.kind is Refusal.UNCOMMITTED and task.checks:  # the work was committed before its checks were made
+                why += ". If its checks wrote that: name it in .gitignore, or have them write elsewhere"
             raise ReviewNeededError(
-                f"the work of task {task.task_id!r} is committed on {workspace.branch!r} and cannot be merged: {exc}",
+                f"the work of task {task.task_id!r} is committed on {workspace.branch!r} and cannot be merged: {why}",
                 cause="workspace",
                 outcome=outcome,
             ) from exc

@@ -208,6 +208,13 @@ async def test_an_attempt_that_ruins_its_worktree_is_followed_by_one_that_has_a_
     assert (place.runs(), place.read("b.txt")) == (["t 1", "t 2"], "2")
 
 
+async def test_files_that_a_check_leaves_are_told_with_what_to_do(place):
+    writes = (sys.executable, "-c", "open('report.xml', 'w')")
+    project = await place.run(work("t", write("b.txt"), Check(command=writes)))
+    assert known(project).status is TaskStatus.NEEDS_REVIEW
+    assert "'report.xml'; commit it first. If its checks wrote that: name it in .gitignore" in known(project).last_error
+
+
 async def test_a_lock_that_an_attempt_leaves_is_not_in_the_way_of_the_next(place):
     code = """
         import subprocess
