@@ -384,7 +384,9 @@ async def _default_of(known: TaskState) -> ExecutionResult:
 
 
 def _given_up(known: TaskState, kind: FailureKind, error: str) -> ExecutionResult:
-    return _result(known, ExecutionStatus.FAILED, error=error, metadata={"failure_kind": kind.value})
+    since = known.asked_at.isoformat() if known.asked_at else None
+    facts = {"failure_kind": kind.value, "asked_since": since}  # it was a person's time that ran out, no worker's
+    return _result(known, ExecutionStatus.FAILED, error=error, metadata=facts)
 
 
 def _result(

@@ -16,6 +16,7 @@ from orchestration.fold import fold
 from orchestration.journal import Journal
 from orchestration.store.memory import MemoryStore
 from orchestration.task import AddsTasks, AgentTask, Check, ExecutionResult, TaskStatus, Wait
+from orchestration.views.advice import next_step
 from orchestration.waiting import LAST_WORDS_S, WaitingRoom, asked, calls_due, deadline_of, next_moment
 
 pytestmark = pytest.mark.looptime
@@ -188,6 +189,11 @@ class TestDeadlines:
         ask(journal, output_schema=SCHEMA, wait=Wait(deadline_s=60, default='{"ok": true}'))
         await stay(journal, 61)
         assert journal.state.tasks["a"].result.metadata["data"] == {"ok": True}
+
+    async def test_a_task_that_nobody_answered_is_told_from_one_whose_worker_took_too_long(self, journal):
+        ask(journal, wait=Wait(deadline_s=60))
+        await stay(journal, 61)
+        assert "deadline_s under `wait`" in next_step(journal.state.tasks["a"])
 
     async def test_a_default_of_the_wrong_form_fails_the_task_and_says_so(self, journal):
         ask(journal, output_schema=SCHEMA, wait=Wait(deadline_s=60, default="yes"))

@@ -58,6 +58,10 @@ def next_step(known: TaskState) -> str:
     kind = known.result.failure_kind if known.result else None
     if known.result is not None and "refusal" in known.result.metadata:  # of a workspace: the reason says what to do
         return ""
+    if known.result is not None and "asked_since" in known.result.metadata:
+        return "to be asked again, run again; else raise deadline_s under `wait`, or correct its default"
+    if kind is FailureKind.BAD_OUTPUT and known.task.output_schema is None:
+        return "correct what the message names, or use a stronger agent"
     return _NEXT.get(kind, "") if kind else ""
 
 

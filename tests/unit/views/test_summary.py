@@ -122,6 +122,13 @@ def test_every_kind_of_failure_has_a_next_step(history, kind):
     assert next_step(history.state.tasks["a"])
 
 
+def test_an_answer_of_the_wrong_form_names_the_schema_only_where_there_is_one(history):
+    history.task("a", output_schema={"type": "object"}).start("a").fail("a", kind=FailureKind.BAD_OUTPUT)
+    history.task("b").start("b").fail("b", kind=FailureKind.BAD_OUTPUT)
+    assert "output_schema" in next_step(history.state.tasks["a"])
+    assert next_step(history.state.tasks["b"]) == "correct what the message names, or use a stronger agent"
+
+
 def test_a_workspace_that_is_refused_says_itself_what_to_do(history):
     history.task("a").start("a").fail("a", kind=FailureKind.UNAVAILABLE)
     history.state.tasks["a"].result.metadata["refusal"] = "dirty"
