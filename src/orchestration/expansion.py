@@ -39,7 +39,6 @@ _PRIORITIES = tuple(priority.name.lower() for priority in TaskPriority)
 ADDED_TASKS_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["tasks"],
-    "additionalProperties": False,
     "properties": {
         "tasks": {
             "type": "array",
