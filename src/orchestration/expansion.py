@@ -255,6 +255,11 @@ class _Values:
         limit = self._task.max_items
         listed = self._evaluate("for_each", expression, then=partial(_listed, limit=limit))
         what = f"`for_each` of task {self._task.task_id!r} gives"
+        if listed is None:
+            raise _refusal(
+                f"{what} nothing, expected a list; a task that was skipped, or whose output is no JSON, has no data: "
+                "end with `or []` where that may be"
+            )
         if not isinstance(listed, list):
             raise _refusal(f"{what} {listed}, expected a list; name one, such as tasks.plan.data.files")
         if len(listed) > limit:
@@ -268,8 +273,10 @@ class _Values:
         return plain
 
 
-def _listed(items: Any, *, limit: int) -> list[Any] | str:
-    """Return at most one item more than the limit; for what is no list, its type."""
+def _listed(items: Any, *, limit: int) -> list[Any] | str | None:
+    """Return at most one item more than the limit; for what is no list, its type; None for nothing."""
+    if items is None:
+        return None
     if isinstance(items, Mapping | str | bytes) or not isinstance(items, Iterable):
         return type(items).__name__
     return list(islice(items, limit + 1))

@@ -113,7 +113,7 @@ async def test_a_skipped_task_says_why_and_stays_skipped(project, executor):
         ({"for_each": "tasks.plan.data.score"}, "gives int, expected a list; name one, such as tasks.plan.data.files"),
         ({"for_each": "tasks.plan.data"}, "gives dict, expected a list"),
         ({"for_each": "tasks.plan.output"}, "gives str, expected a list"),
-        ({"for_each": "none"}, "gives NoneType, expected a list"),
+        ({"for_each": "none"}, "gives nothing, expected a list; a task that was skipped"),
         ({"for_each": "tasks.plan.data.files", "max_items": 2}, "gives more than 2 items; raise its max_items"),
         ({"for_each": "range(1000)"}, "gives more than 100 items"),
         ({"for_each": "[1, none, 2]"}, "gives null as item 2; leave such out"),

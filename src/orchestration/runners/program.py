@@ -120,6 +120,8 @@ def _why(program: str, exc: OSError | ValueError, install: str) -> str:
         return "it is neither a program nor a script with a '#!' line; add one, or name its interpreter first"
     if isinstance(exc, OSError) and exc.errno == errno.E2BIG:
         return "its arguments are too long for this system; use {prompt_file} in place of {prompt}"
+    if isinstance(exc, ValueError) and "null byte" in str(exc):
+        return "its name or arguments hold a NUL character; leave it out, or use {prompt_file} in place of {prompt}"
     return str(exc)
 
 

@@ -166,7 +166,7 @@ async def test_a_long_command_is_cut_in_the_message(runner, say):
         ("./bare", "neither a program nor a script with a '#!' line"),
         ("./lost", "the interpreter its first line names"),
         (".", "not executable"),
-        ("a\0b", "null byte"),
+        ("a\0b", "its name or arguments hold a NUL character; leave it out, or use {prompt_file}"),
         ("./plain/below", "Not a directory"),
     ],
 )
