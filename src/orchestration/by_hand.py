@@ -15,6 +15,7 @@ from orchestration.errors import InvalidTaskError, TransitionError
 from orchestration.journal import now
 from orchestration.redact import known_secrets, redact
 from orchestration.task import ExecutionResult, ExecutionStatus, FailureKind, TaskStatus
+from orchestration.workspace.place import WORKTREES
 
 if TYPE_CHECKING:
     from orchestration.expansion import Expansion
@@ -127,7 +128,7 @@ class ByHand:
     def _accept(self, known: TaskState, result: ExecutionResult) -> None:
         """Complete the task, unless more follows: checks look at the answer, work is merged, tasks are added."""
         is_checked = any(not check.person for check in known.task.checks) or known.task.adds_tasks is not None
-        if is_checked or (known.result is not None and "workspace" in known.result.metadata):
+        if is_checked or _has_work_to_merge(known):
             self._journal.record(ev.TaskReopened(at=now(), task_id=known.task.task_id, result=result))
         else:
             self._record(known, result, by="person")
@@ -139,6 +140,16 @@ class ByHand:
             data = _tasks_in(result.output)
         added = self._expansion.added(known, self._journal.state, data)
         self._journal.record(ev.TaskCompleted(at=now(), task_id=task_id, result=result, by=by, added=added))
+
+
+def _has_work_to_merge(known: TaskState) -> bool:
+    """Tell whether there is a worktree that the task's work may be in."""
+    if known.result is not None and "workspace" in known.result.metadata:
+        return True
+    if known.need != "review":
+        return False
+    place = "" if known.session is None else known.session.workspace
+    return known.task.workspace == "worktree" or WORKTREES in place
 
 
 def _result(

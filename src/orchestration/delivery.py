@@ -24,7 +24,7 @@ from orchestration.errors import AttemptError, FailureKind, ReviewNeededError
 from orchestration.events import CheckFinished
 from orchestration.redact import redact
 from orchestration.verification import Claim, asks_person, evidence_text, verify
-from orchestration.workspace import Conflict, Refusal, Workspace, WorkspaceError, Workspaces, produced_since
+from orchestration.workspace import Conflict, Workspace, WorkspaceError, Workspaces, produced_since
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -268,6 +268,8 @@ class Delivery:
             judge=judge,
             report=report,
         )
+        if site.workspace is not None and any(check.command for check in task.checks):
+            await _tidy(task, site.workspace)
         if not all(verdict.is_passed for verdict in verdicts):
             raise AttemptError(
                 redact(evidence_text(verdicts), execution.secrets),
@@ -300,11 +302,8 @@ class Delivery:
         try:
             return await workspace.merge(f"Merge task {task.task_id}: {task.title}")
         except WorkspaceError as exc:
-            why = str(exc)
-            if exc.kind is Refusal.UNCOMMITTED and task.checks:  # the work was committed before its checks were made
-                why += ". If its checks wrote that: name it in .gitignore, or have them write elsewhere"
             raise ReviewNeededError(
-                f"the work of task {task.task_id!r} is committed on {workspace.branch!r} and cannot be merged: {why}",
+                f"the work of task {task.task_id!r} is committed on {workspace.branch!r} and cannot be merged: {exc}",
                 cause="workspace",
                 outcome=outcome,
             ) from exc
@@ -348,6 +347,21 @@ def workspace_of(task: AgentTask, agent: AgentConfig) -> str:
         return agent.workspace
     is_editor = agent.agent_type is AgentType.CLI and agent.tool is not None and agent.permissions != "read-only"
     return "worktree" if is_editor else "shared"
+
+
+async def _tidy(task: AgentTask, workspace: Workspace) -> None:
+    """Take away what the checks have left, such as reports: all that the worker did is in a commit."""
+    try:
+        paths = await workspace.tidy()
+    except WorkspaceError:  # the merge says what is the matter
+        return
+    if paths:
+        _log.info(
+            "task %r: files that its checks left in the worktree were removed: %s",
+            task.task_id,
+            ", ".join(paths[:10]),
+            extra={"action": "tidied", "task": task.task_id},
+        )
 
 
 def _resolution(task: AgentTask, site: Site, paths: Sequence[str], diff: str) -> Errand:

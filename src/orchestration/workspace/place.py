@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003 -- a field of a record
 
-__all__ = ["Note", "Place", "Stage", "place_of", "write_durably"]
+__all__ = ["WORKTREES", "Note", "Place", "Stage", "place_of", "write_durably"]
+
+WORKTREES = ".orchestration/worktrees"
 
 # One case, so that no two ids share a folder on a disk that ignores it; nothing git refuses in the name of a branch.
 _PLAIN = re.compile(r"[a-z0-9_](?:[a-z0-9_+-]|\.(?!\.|lock$))*(?<!\.)")
@@ -55,7 +57,7 @@ class Place:
 def place_of(root: Path, project_id: str, task_id: str) -> Place:
     """Return the names of a task: the same for the same ids, and never those of another task."""
     project, task = _safe(project_id), _safe(task_id)
-    folder = root / ".orchestration" / "worktrees" / project / task
+    folder = root / WORKTREES / project / task
     return Place(task_id=task_id, folder=folder, branch=f"orchestrate/{project}/{task}")
 
 

@@ -153,6 +153,18 @@ class Workspace:
         async with self._turn() as git:
             return await self._unresolved(git)
 
+    async def tidy(self) -> tuple[str, ...]:
+        """Put the files back to the last commit, and return the paths of what was not in it. Ignored files stay.
+
+        For what came after a commit and is nobody's work, such as the reports of a check.
+        """
+        async with self._turn() as git:
+            status = await git("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all")
+            if status.names:
+                await git("reset", "--quiet", "--hard")
+                await git("clean", "--quiet", "-d", "--force")
+        return tuple(sorted(shown(entry[3:]) for entry in status.names))
+
     async def is_whole(self) -> bool:
         """Say whether the folder is there, and git knows it."""
         return await asyncio.to_thread(self.path.is_dir) and await admin_folder(Git(self.path)) is not None
