@@ -200,9 +200,7 @@ def test_a_schedule_kept_up_to_date_is_a_schedule_built_anew(history, data):
 @given(histories)
 def test_what_is_ready_is_pending_with_every_dependency_completed(history):
     for _, _, after in legal(history):
-        done = {
-            name for name in after.tasks if after.tasks[name].status in {TaskStatus.COMPLETED, TaskStatus.SKIPPED}
-        }
+        done = {name for name in after.tasks if after.tasks[name].status in {TaskStatus.COMPLETED, TaskStatus.SKIPPED}}
         expected = {
             name
             for name in after.tasks

@@ -451,9 +451,7 @@ class TestTheChecksFind:
 
     def test_reservations_that_are_kept(self, monkeypatch):
         monkeypatch.setattr("orchestration.booking.call_released", lambda state, _event: state)
-        monkeypatch.setitem(
-            sys.modules["orchestration.fold"]._APPLY, events.CallReleased, lambda state, _event: state
-        )
+        monkeypatch.setitem(sys.modules["orchestration.fold"]._APPLY, events.CallReleased, lambda state, _event: state)
         self.found(
             project(
                 servers=[SimulatedServer(troubles=[Trouble(kind="overloaded", until_s=0.5)])],
