@@ -127,6 +127,14 @@ class ProjectOrchestrator:
                 f"task {task.task_id!r} has output_file {task.output_file!r}, but the project is in memory; "
                 "give ProjectOrchestrator a project_root"
             )
+        if task.checks and not isinstance(self.executor, TaskExecutor):
+            _log.warning(
+                "task %r has checks, which are made by TaskExecutor; the executor of this project is a %s, and has to "
+                "see to them itself",
+                task.task_id,
+                type(self.executor).__name__,
+                extra={"action": "checks_not_ours", "task": task.task_id},
+            )
         self._definition.add(task)
 
     def remove_task(self, task_id: str) -> None:

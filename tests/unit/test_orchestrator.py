@@ -26,7 +26,7 @@ from orchestration.executor import TaskExecutor
 from orchestration.orchestrator import ProjectOrchestrator, state_path
 from orchestration.store.memory import MemoryStore
 from orchestration.store.sqlite import read_facts
-from orchestration.task import AgentTask, ExecutionResult, ExecutionStatus, TaskPriority, TaskStatus
+from orchestration.task import AgentTask, Check, ExecutionResult, ExecutionStatus, TaskPriority, TaskStatus
 
 SUCCESS, FAILED, CANCELLED = ExecutionStatus.SUCCESS, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED
 
@@ -693,3 +693,8 @@ def test_adding_ten_thousand_tasks_backwards_takes_no_quadratic_time(project):
     for number in range(10_000):
         project.add_task(task(f"t{number}", f"t{number + 1}"))
     assert time.process_time() - started < 5  # 0.3 s; a copy of the graph per task took 40
+
+
+async def test_checks_that_an_executor_of_ones_own_would_have_to_make_are_warned_of(project, caplog):
+    project.add_task(AgentTask("a", "A", checks=(Check(matches="ok"),)))
+    assert "task 'a' has checks, which are made by TaskExecutor" in caplog.text
