@@ -16,11 +16,11 @@ from orchestration.attempt import WorstCase
 from orchestration.errors import InvalidTaskError
 from orchestration.prompt import with_correction, with_schema
 from orchestration.runners.cli_command import run_command
-from orchestration.runners.cli_listener import Listener, StopListening, model_of, secrets_in
+from orchestration.runners.cli_listener import Listener, StopListening, model_of
 from orchestration.runners.cli_tools import TOOLS
 from orchestration.runners.cli_tools.base import Job
 from orchestration.runners.cli_verdict import IDLE_TIMEOUT_S, Ending, SessionLostError, outcome_of
-from orchestration.runners.environment import environment, identity
+from orchestration.runners.environment import environment, identity, secrets_in
 from orchestration.runners.process import run_process
 from orchestration.runners.program import attempt_folder, cannot_start, located, swept, write_files
 
@@ -161,6 +161,7 @@ class _Attempt:
                 raw=work.context.artefacts,
                 idle_timeout_s=work.agent.idle_timeout_s or IDLE_TIMEOUT_S,
                 owner=work.context.owner,
+                secrets=secrets_in(env),
             )
         except StopListening:
             return None

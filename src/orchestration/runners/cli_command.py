@@ -10,7 +10,7 @@ from orchestration.attempt import Outcome
 from orchestration.errors import AttemptError, FailureKind, InvalidTaskError
 from orchestration.prompt import with_schema
 from orchestration.runners.cli_tools.command import RESULT_FILE, invocation, picked
-from orchestration.runners.environment import environment, identity
+from orchestration.runners.environment import environment, identity, secrets_in
 from orchestration.runners.process import STDOUT_MAX_BYTES, run_process
 from orchestration.runners.program import attempt_folder, cannot_start, located, refuse_failure, write_files
 
@@ -53,15 +53,17 @@ async def run_command(work: Work, root: Path | None) -> Outcome:
 
 async def _run(work: Work, call: Invocation, root: Path | None) -> ProcessEnd:
     command = located(call.command, root)
+    env = environment(os.environ, work.agent.env, identity(work))
     try:
         return await run_process(
             command,
             stdin=call.stdin.encode(errors="replace"),
-            env=environment(os.environ, work.agent.env, identity(work)),
+            env=env,
             cwd=work.cwd or root,
             raw=work.context.artefacts,
             idle_timeout_s=work.agent.idle_timeout_s,
             owner=work.context.owner,
+            secrets=secrets_in(env),
         )
     except (OSError, ValueError) as exc:
         raise cannot_start(command[0], work.task.task_id, exc, cwd=work.cwd or root) from exc

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from orchestration.clock import now
 from orchestration.events import CallFinished, SessionStarted, WorkerReported
-from orchestration.redact import known_secrets, redact
+from orchestration.redact import redact
 from orchestration.runners.cli_tools.base import Transcript
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from orchestration.attempt import Work
     from orchestration.runners.cli_tools.base import Call, CliTool
 
-__all__ = ["REPORTS_MAX", "REPORT_CHARS", "Listener", "StopListening", "secrets_in", "spending"]
+__all__ = ["REPORTS_MAX", "REPORT_CHARS", "Listener", "StopListening", "spending"]
 
 REPORT_CHARS = 200
 _LOOKED_AT_CHARS = 4_000  # of a text that may have millions; enough for 200 that are no secret and no space
 REPORTS_MAX = 300  # per attempt; a chatty agent must not fill the project's file
-
-_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 
 
 class StopListening(Exception):  # noqa: N818 -- no error: the transcript says what is wrong
@@ -130,8 +127,3 @@ def spending(calls: Iterable[Call]) -> dict[str, Any]:
     costs = [None if call.cost_usd is None else Decimal(call.cost_usd) for call in calls]
     known = [cost for cost in costs if cost is not None]
     return {"usage": usage, "cost_usd": str(sum(known)) if len(known) == len(costs) else None}
-
-
-def secrets_in(env: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the values that a child's environment holds under names such as secrets have."""
-    return known_secrets(name for name in env if _SECRET.search(name))

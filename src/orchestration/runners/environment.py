@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
+
+from orchestration.redact import known_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from orchestration.attempt import Work
 
-__all__ = ["environment", "identity"]
+__all__ = ["environment", "identity", "secrets_in"]
 
 # What programs need to find their files, their language, the network and the tools of a developer. No keys.
 _BASE = (
@@ -22,6 +25,7 @@ _BASE = (
     *("VIRTUAL_ENV", "CONDA_PREFIX", "PYENV_ROOT", "NVM_DIR", "NODE_PATH", "JAVA_HOME", "GOPATH", "GOROOT"),
     *("CARGO_HOME", "RUSTUP_HOME", "LD_LIBRARY_PATH", "SYSTEMROOT"),
 )
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 # A terminal that can nothing, and nobody to ask.
 _FIXED = {
     "TERM": "dumb",
@@ -53,3 +57,8 @@ def identity(work: Work) -> dict[str, str]:
         "ORCHESTRATION_ATTEMPT": str(work.context.attempt),
         "ORCHESTRATION_IDEMPOTENCY_KEY": work.idempotency_key,
     }
+
+
+def secrets_in(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the values that a child's environment holds under names such as secrets have; the longest first."""
+    return known_secrets(name for name in env if _SECRET.search(name))

@@ -53,6 +53,7 @@ async def run_process(
     raw: Path | None = None,
     idle_timeout_s: float | None = None,
     owner: str = "",
+    secrets: Sequence[str] = (),
 ) -> ProcessEnd:
     """Run the command with `stdin` as its input, and return how it ended.
 
@@ -60,8 +61,9 @@ async def run_process(
     than `LINE_MAX_BYTES` is cut there, which the second argument says. What it raises ends the process and is raised.
     Lines that the process says while it is being ended are handed over, too.
 
-    The folder `raw` gets `stdout.log` and `stderr.log`, the first and the last 10 MB of each. After `idle_timeout_s`
-    without a byte on either the process is ended. `owner`, one line, is what `sweep` finds it by when we were killed.
+    The folder `raw` gets `stdout.log` and `stderr.log`, the first and the last 10 MB of each, in which `secrets` are
+    masked. After `idle_timeout_s` without a byte on either the process is ended. `owner`, one line, is what `sweep`
+    finds it by when we were killed.
 
     Cancelled, it ends all processes first: SIGTERM, a second's grace, SIGKILL.
 
@@ -70,12 +72,17 @@ async def run_process(
         Exception: what `on_line` raises.
 
     """
+    loop = asyncio.get_running_loop()
+
+    def listen() -> Output:
+        return Output(loop, on_line=on_line, raw=raw, idle_timeout_s=idle_timeout_s, secrets=secrets)
+
     tree = ProcessTree(owner)
     marked = {**env, MARK_VARIABLE: tree.mark}
     # Started to the end even if cancelled meanwhile: asyncio's own way out would kill the child alone, and then wait
     # for its pipes, which descendants may hold open for ever.
     async with asyncio.TaskGroup() as group:
-        starting = group.create_task(_start(command, marked, cwd, on_line, raw, idle_timeout_s))
+        starting = group.create_task(_start(command, marked, cwd, listen))
         interruption = await _outlast(starting)
     started = starting.result()
     if isinstance(started, Exception):
@@ -105,16 +112,10 @@ async def _start(
     command: Sequence[str | Path],
     env: Mapping[str, str],
     cwd: Path | None,
-    on_line: Callable[[bytes, bool], None] | None,
-    raw: Path | None,
-    idle_timeout_s: float | None,
+    listen: Callable[[], Output],
 ) -> tuple[asyncio.SubprocessTransport, Output] | OSError | ValueError:
     """Start the process; return the error, too, since a TaskGroup would wrap one that is raised."""
     loop = asyncio.get_running_loop()
-
-    def listen() -> Output:
-        return Output(loop, on_line=on_line, raw=raw, idle_timeout_s=idle_timeout_s)
-
     try:
         return await loop.subprocess_exec(listen, *command, cwd=cwd, env=env, start_new_session=True)
     except (OSError, ValueError) as exc:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from orchestration.runners.raw_output import RawLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 __all__ = ["LINE_MAX_BYTES", "STDERR_TAIL_BYTES", "STDOUT_MAX_BYTES", "Lines", "Output"]
@@ -36,6 +36,7 @@ class Output(asyncio.SubprocessProtocol):
         on_line: Callable[[bytes, bool], None] | None = None,
         raw: Path | None = None,
         idle_timeout_s: float | None = None,
+        secrets: Sequence[str] = (),
     ) -> None:
         self.stdout = bytearray()
         self.stderr_tail = bytearray()
@@ -48,6 +49,7 @@ class Output(asyncio.SubprocessProtocol):
         self.released: asyncio.Future[None] = loop.create_future()  # the loop has let go of it
         self._loop = loop
         self._lines = None if on_line is None else Lines(on_line)
+        self._secrets = tuple(secrets)
         self._logs = {} if raw is None else {_STDOUT: self._log(raw, "stdout"), _STDERR: self._log(raw, "stderr")}
         self._idle_timeout_s = idle_timeout_s
         self._timer: asyncio.TimerHandle | None = None
@@ -149,6 +151,7 @@ class Output(asyncio.SubprocessProtocol):
             raw / f"{name}.log",
             pause=lambda: self._pipe(fd).pause_reading(),
             resume=lambda: self._pipe(fd).resume_reading(),
+            secrets=self._secrets,
         )
 
     def _pipe(self, fd: int) -> asyncio.ReadTransport:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from contextlib import ExitStack
 from typing import IO, TYPE_CHECKING
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["RAW_HEAD_BYTES", "RAW_TAIL_BYTES", "BoundedFile", "RawLog"]
+__all__ = ["MASK", "RAW_HEAD_BYTES", "RAW_TAIL_BYTES", "BoundedFile", "RawLog"]
 
 RAW_HEAD_BYTES = 10_000_000
 RAW_TAIL_BYTES = 10_000_000
@@ -23,6 +24,8 @@ _PENDING_MAX_BYTES = 1_000_000
 _COPY_BYTES = 1_000_000
 _CLOSE_S = 5.0
 
+MASK = b"***"
+
 _log = logging.getLogger(__name__)
 
 
@@ -30,12 +33,14 @@ class RawLog:
     """One stream's file, written behind the event loop's back.
 
     When the disk is slower than the stream, `pause` is called at 1 MB that wait, `resume` when they are on their way.
-    A disk that takes no more costs the log, told by a warning, and nothing else.
+    `secrets` do not get there. A disk that takes no more costs the log, told by a warning, and nothing else.
     """
 
-    def __init__(self, path: Path, *, pause: Callable[[], None], resume: Callable[[], None]) -> None:
+    def __init__(
+        self, path: Path, *, pause: Callable[[], None], resume: Callable[[], None], secrets: Sequence[str] = ()
+    ) -> None:
         self._path = path
-        self._file = BoundedFile(path)
+        self._file = BoundedFile(path, secrets)
         self._pause = pause
         self._resume = resume
         self._pending: list[bytes] = []
@@ -106,8 +111,9 @@ class BoundedFile:
     full. Blocks; one caller at a time.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, secrets: Sequence[str] = ()) -> None:
         self._path = path
+        self._mask = _Mask(secrets)
         self._tail_path = path.with_name(f"{path.name}.tail")
         self._head: IO[bytes] | None = None
         self._tail: IO[bytes] | None = None
@@ -115,8 +121,11 @@ class BoundedFile:
 
     def append(self, chunks: Sequence[bytes]) -> None:
         """Add the chunks."""
+        self._write(self._mask.clean(b"".join(chunks)))
+
+    def _write(self, chunk: bytes) -> None:
         head = self._head or self._open_head()
-        for chunk in chunks:
+        if chunk:
             room = max(0, RAW_HEAD_BYTES - self._size_bytes)
             if room:
                 head.write(chunk[:room])
@@ -127,12 +136,11 @@ class BoundedFile:
 
     def close(self) -> None:
         """Put the end behind the beginning. A process that said nothing leaves an empty file."""
+        self._write(self._mask.rest())
         with ExitStack() as stack:
             stack.callback(self._tail_path.unlink, missing_ok=True)
             for file in filter(None, (self._head, self._tail)):
                 stack.enter_context(file)
-            if self._head is None:
-                stack.enter_context(self._open_head())
             self._join()
 
     def _open_head(self) -> IO[bytes]:
@@ -171,3 +179,34 @@ class BoundedFile:
         while start < end and (part := self._tail.read(min(_COPY_BYTES, end - start))):
             self._head.write(part)
             start += len(part)
+
+
+class _Mask:
+    """Takes known values out of a stream, also where one is said in two parts."""
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        values = sorted((secret.encode() for secret in secrets if secret), key=len, reverse=True)
+        self._pattern = re.compile(b"|".join(map(re.escape, values))) if values else None
+        self._held_bytes = len(values[0]) - 1 if values else 0
+        self._held = b""
+
+    def clean(self, data: bytes) -> bytes:
+        """Return what can be written by now; what may be the beginning of a secret is held until that is known."""
+        if self._pattern is None:
+            return data
+        data = self._held + data
+        limit = len(data) - self._held_bytes  # what begins before it is there as a whole
+        parts, at = [], 0
+        for found in self._pattern.finditer(data):
+            if found.start() >= limit:
+                break
+            parts += [data[at : found.start()], MASK]
+            at = found.end()
+        parts.append(data[at : max(at, limit)])
+        self._held = data[max(at, limit, 0) :]
+        return b"".join(parts)
+
+    def rest(self) -> bytes:
+        """Return what was held."""
+        held, self._held = self._held, b""
+        return held if self._pattern is None else self._pattern.sub(MASK, held)

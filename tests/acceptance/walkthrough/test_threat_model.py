@@ -169,7 +169,7 @@ def test_a_cli_program_sees_no_key_and_nothing_else_that_it_was_not_given(shell)
     assert holds(shell.folder, b"sk-secret") == []
 
 
-def test_what_a_cli_program_prints_is_kept_unredacted_in_its_artefacts_alone(shell):
+def test_what_a_cli_program_prints_is_kept_without_the_keys_that_are_known(shell):
     agents = {
         "careless": {"type": "cli", "command": ["sh", "-c", "echo $TEAM_KEY"], "env": ["TEAM_KEY"]},
         "claude": {"type": "anthropic", "api_key_env": "TEAM_KEY"},
@@ -180,8 +180,8 @@ def test_what_a_cli_program_prints_is_kept_unredacted_in_its_artefacts_alone(she
     shell("orchestrate", "run")
 
     assert shell.output("one") == "***"
-    assert holds(shell.folder, b"sk-secret") == ["stdout.log"]
-    assert holds(shell.folder / ".orchestration" / "hostile.artefacts", b"sk-secret") == ["stdout.log"]
+    assert holds(shell.folder, b"sk-secret") == []
+    assert holds(shell.folder / ".orchestration" / "hostile.artefacts", b"***") == ["stdout.log"]
 
 
 def test_a_coding_agent_gets_all_rights_only_where_a_sandbox_is_declared(shell):

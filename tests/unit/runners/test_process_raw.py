@@ -86,3 +86,14 @@ async def test_a_disk_that_does_not_answer_is_given_up_on(tmp_path, monkeypatch,
 
     assert f"cannot keep what the process says in {path}: the disk does not answer" in caplog.text
     assert await asyncio.to_thread(path.read_bytes) == b"one"
+
+
+@pytest.mark.parametrize("cut", range(1, 30))
+def test_secrets_are_not_written_however_they_are_cut(tmp_path, monkeypatch, cut):
+    monkeypatch.setattr(raw_output, "RAW_HEAD_BYTES", 1_000)
+    said = b"key=sk-12345-long and sk-12345, the end: sk-123"
+    file = BoundedFile(tmp_path / "log", ("sk-12345-long", "sk-12345"))
+    for at in range(0, len(said), cut):
+        file.append([said[at : at + cut]])
+    file.close()
+    assert (tmp_path / "log").read_bytes() == b"key=*** and ***, the end: sk-123"
