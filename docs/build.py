@@ -211,7 +211,7 @@ def _shown_value(value: Any) -> str:
         return f"{type(value).__name__}.{value.name}"
     if isinstance(value, frozenset):  # in an order of its own with each run
         return f"{{{', '.join(sorted(map(_shown_value, value)))}}}"
-    if is_dataclass(value):
+    if is_dataclass(value) or isinstance(value, msgspec.Struct):
         return f"{type(value).__name__}()"
     # An address differs from run to run.
     return re.sub(r"<(?:function |[\w.]*\.)(\w+)(?: object)? at 0x\w+>", r"\1", repr(value))

@@ -164,10 +164,10 @@ def _text(text: str) -> str:
     """Return the text in a form that holds it: a `|` block where all of it is visible, else quoted with escapes."""
     from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString  # noqa: PLC0415 -- as above
 
-    if text.isprintable():
+    if text.isprintable() and not text.startswith("?"):  # ruamel writes `[?0]`, which is a key without a value
         return text
     lines = text.split("\n")
     # The first line sets the block's indent.
-    is_block = not text[0].isspace() and all(line.isprintable() for line in lines)
+    is_block = len(lines) > 1 and not text[0].isspace() and all(line.isprintable() for line in lines)
     held: str = LiteralScalarString(text) if is_block else DoubleQuotedScalarString(text)
     return held

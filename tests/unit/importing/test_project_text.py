@@ -158,3 +158,9 @@ class TestWriting:
         (tmp_path / "usual").touch()
         write_project(self.GOOD, tmp_path / "new.yaml")
         assert (tmp_path / "new.yaml").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_a_word_that_begins_with_a_question_mark_stays_a_word(tmp_path):
+    task = ImportedTask(task_id="t", title="t", metadata={"k": ["?0"]})
+    (tmp_path / "orchestrate.yaml").write_text(to_yaml(project_of(task)), encoding="utf-8")
+    assert load_project(tmp_path / "orchestrate.yaml").tasks[0].metadata == {"k": ["?0"]}
