@@ -15,7 +15,7 @@ from orchestration.errors import InvalidTaskError, TransitionError
 from orchestration.journal import now
 from orchestration.redact import known_secrets, redact
 from orchestration.task import ExecutionResult, ExecutionStatus, FailureKind, TaskStatus
-from orchestration.workspace.place import WORKTREES
+from orchestration.workspace.scopes import WORKTREES
 
 if TYPE_CHECKING:
     from orchestration.expansion import Expansion

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from orchestration import verification
+from orchestration import workspace as trees
 from orchestration.agent_registry import AgentType
 from orchestration.clock import now
 from orchestration.errors import AttemptError, FailureKind, ReviewNeededError
 from orchestration.events import CheckFinished
 from orchestration.redact import redact
-from orchestration.verification import Claim, asks_person, evidence_text, verify
-from orchestration.workspace import Conflict, Workspace, WorkspaceError, Workspaces, produced_since
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from orchestration.task import AgentTask
     from orchestration.task_options import Check
     from orchestration.verification import Verdict
+    from orchestration.workspace import Conflict, Workspace, Workspaces
 
 __all__ = ["Delivered", "Delivery", "Errand", "Site", "workspace_of"]
 
@@ -128,7 +129,7 @@ class Delivery:
             execution.claim(outcome)
             await context.durable()
         await self._verify(execution, site, sealed)
-        asks = asks_person(task.checks)
+        asks = verification.asks_person(task.checks)
         if task.adds_tasks is not None:
             asks = "\n".join(filter(None, (asks, context.examine(outcome.data))))
         if (asks or execution.mode != "api") and not context.is_approved:
@@ -175,11 +176,11 @@ class Delivery:
             )
         workspaces = self._workspaces.get(context.project_id)
         if workspaces is None:
-            workspaces = Workspaces(self._root, context.project_id, ignoring=context.output_files())
+            workspaces = trees.Workspaces(self._root, context.project_id, ignoring=context.output_files())
             self._workspaces[context.project_id] = workspaces
         try:
             return await workspaces.open(task.task_id, is_fresh=is_fresh)
-        except WorkspaceError as exc:
+        except trees.WorkspaceError as exc:
             raise AttemptError(
                 f"no workspace for task {task.task_id!r}: {exc} (`workspace: shared` works in the folder itself)",
                 kind=FailureKind.UNAVAILABLE,
@@ -196,7 +197,7 @@ class Delivery:
             if not facts:  # merged by an earlier attempt already, perhaps, whose claim says what it was
                 changed = tuple(file["path"] for file in outcome.metadata.get("files", ()))
         elif task.writes and site.path is not None:
-            produced = await produced_since(site.path, task.writes, execution.began_at, limit=_FILES_MAX)
+            produced = await trees.produced_since(site.path, task.writes, execution.began_at, limit=_FILES_MAX)
             facts = {"files": msgspec.to_builtins(produced.files)}
         if task.output_file is not None:
             facts["files"] = [*facts.get("files", ()), _as_file(task.output_file, outcome.output)]
@@ -213,7 +214,7 @@ class Delivery:
                 return {}, ()
             outside = await workspace.outside(task.writes) if task.writes else ()
             files = await workspace.changes()
-        except WorkspaceError as exc:  # conflict markers, a repository within, ...: the worker left it so
+        except trees.WorkspaceError as exc:  # conflict markers, a repository within, ...: the worker left it so
             raise AttemptError(str(exc), kind=FailureKind.CHECK_FAILED) from exc
         if outside:
             raise AttemptError(
@@ -232,7 +233,7 @@ class Delivery:
         if not task.checks:
             return
         is_judged = any(check.judge for check in task.checks)
-        claim = Claim(
+        claim = verification.Claim(
             output=outcome.output,
             data=outcome.data,
             changed=sealed.changed,
@@ -259,7 +260,7 @@ class Delivery:
                 )
             )
 
-        verdicts = await verify(
+        verdicts = await verification.verify(
             task.checks,
             claim,
             cwd=site.path,
@@ -272,7 +273,7 @@ class Delivery:
             await _tidy(task, site.workspace)
         if not all(verdict.is_passed for verdict in verdicts):
             raise AttemptError(
-                redact(evidence_text(verdicts), execution.secrets),
+                redact(verification.evidence_text(verdicts), execution.secrets),
                 kind=FailureKind.CHECK_FAILED,
                 details={"answer": outcome.output[:2_000]},
             )
@@ -282,7 +283,7 @@ class Delivery:
         task = execution.task
         for rounds_left in reversed(range(_MERGE_ROUNDS)):
             merged = await self._merge(execution, workspace, outcome)
-            if not isinstance(merged, Conflict):
+            if not isinstance(merged, trees.Conflict):
                 await workspace.remove()
                 if "workspace" not in outcome.metadata:  # nothing was changed
                     return outcome
@@ -301,7 +302,7 @@ class Delivery:
         task = execution.task
         try:
             return await workspace.merge(f"Merge task {task.task_id}: {task.title}")
-        except WorkspaceError as exc:
+        except trees.WorkspaceError as exc:
             raise ReviewNeededError(
                 f"the work of task {task.task_id!r} is committed on {workspace.branch!r} and cannot be merged: {exc}",
                 cause="workspace",
@@ -312,7 +313,7 @@ class Delivery:
         """Have what is left of a conflict resolved, whose resolution was broken off: it is no failure of the worker."""
         try:
             left = await workspace.unresolved()
-        except WorkspaceError:  # of a folder the worker has ruined, which the commit will say
+        except trees.WorkspaceError:  # of a folder the worker has ruined, which the commit will say
             return
         if not left:
             return
@@ -328,7 +329,7 @@ class Delivery:
             paths = await workspace.bring_conflict()
             await self._send(execution, _resolution(task, site, paths, diff))
             left = await workspace.unresolved()
-        except WorkspaceError as exc:
+        except trees.WorkspaceError as exc:
             raise ReviewNeededError(
                 f"the conflict of task {task.task_id!r} cannot be resolved in {str(workspace.path)!r}: {exc}",
                 cause="workspace",
@@ -353,7 +354,7 @@ async def _tidy(task: AgentTask, workspace: Workspace) -> None:
     """Take away what the checks have left, such as reports: all that the worker did is in a commit."""
     try:
         paths = await workspace.tidy()
-    except WorkspaceError:  # the merge says what is the matter
+    except trees.WorkspaceError:  # the merge says what is the matter
         return
     if paths:
         _log.info(

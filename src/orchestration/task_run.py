@@ -41,14 +41,7 @@ __all__ = ["Executor", "TaskRun", "failure", "read_inputs", "unmet_dependencies"
 _FINAL = (TaskStatus.COMPLETED, TaskStatus.WAITING, TaskStatus.NEEDS_REVIEW)
 _AT_WORK = (TaskStatus.IN_PROGRESS, TaskStatus.VERIFYING)
 # Facts about an execution; they come too late to matter once its task is settled.
-_PASSING = (
-    ev.TaskRetrying,
-    ev.TaskParked,
-    ev.SessionStarted,
-    ev.WorkerReported,
-    ev.TaskVerifying,
-    ev.CheckFinished,
-)
+_PASSING = (ev.TaskRetrying, ev.TaskParked, ev.SessionStarted, ev.WorkerReported, ev.TaskVerifying, ev.CheckFinished)
 
 
 class Executor(Protocol):
@@ -383,11 +376,14 @@ class TaskRun:
             examine=nothing_to_see if known.task.adds_tasks is None else partial(self._preview, known),
             effect_key=known.effect_key,
             project_id=self._project_id,
-            output_files=lambda: tuple(one.task.output_file for one in state.unordered() if one.task.output_file),
+            output_files=self._output_files,
             owner=self._owner,
             artefacts=self._artefacts,
             durable=self._journal.durable,
         )
+
+    def _output_files(self) -> tuple[str, ...]:  # of the state as it is then: a context must not keep an old one alive
+        return tuple(known.task.output_file for known in self._journal.state.unordered() if known.task.output_file)
 
     def _preview(self, known: TaskState, data: object) -> str:
         return self._expansion.preview(known, self._journal.state, data)

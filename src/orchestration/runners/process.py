@@ -11,6 +11,7 @@ import asyncio
 import logging
 import signal
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from orchestration.runners.process_output import LINE_MAX_BYTES, STDERR_TAIL_BYTES, STDOUT_MAX_BYTES, Output
@@ -73,10 +74,7 @@ async def run_process(
 
     """
     loop = asyncio.get_running_loop()
-
-    def listen() -> Output:
-        return Output(loop, on_line=on_line, raw=raw, idle_timeout_s=idle_timeout_s, secrets=secrets)
-
+    listen = partial(Output, loop, on_line=on_line, raw=raw, idle_timeout_s=idle_timeout_s, secrets=secrets)
     tree = ProcessTree(owner)
     marked = {**env, MARK_VARIABLE: tree.mark}
     # Started to the end even if cancelled meanwhile: asyncio's own way out would kill the child alone, and then wait

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003 -- a field of a record
 
-__all__ = ["WORKTREES", "Note", "Place", "Stage", "place_of", "write_durably"]
+from orchestration.workspace.scopes import WORKTREES
 
-WORKTREES = ".orchestration/worktrees"
+__all__ = ["Note", "Place", "Stage", "place_of", "write_durably"]
 
 # One case, so that no two ids share a folder on a disk that ignores it; nothing git refuses in the name of a branch.
 _PLAIN = re.compile(r"[a-z0-9_](?:[a-z0-9_+-]|\.(?!\.|lock$))*(?<!\.)")
