@@ -65,6 +65,8 @@ class Definition:
     def reset(self, task_id: str, *, reason: str) -> list[str]:
         """Forget what a task and everything after it came to; returns the ids, the task itself first.
 
+        What comes after it and may have happened, but must not twice, stays with the person who is to find that out.
+
         Raises:
             UnknownTaskError: if there is no such task.
             TransitionError: if one of them is running.
@@ -73,7 +75,7 @@ class Definition:
         state = self._journal.state
         state.find(task_id)
         later = graph.downstream([task_id], graph.dependents(self.edges()))
-        affected = [task_id, *(name for name in later if name in state.tasks and not _is_untouched(state.tasks[name]))]
+        affected = [task_id, *(name for name in later if name in state.tasks and not _is_kept(state.tasks[name]))]
         for name in affected:
             if (status := state.tasks[name].status) in (TaskStatus.IN_PROGRESS, TaskStatus.VERIFYING):
                 raise TransitionError(
@@ -123,8 +125,10 @@ class Definition:
         graph.topological_order(around)
 
 
-def _is_untouched(known: TaskState) -> bool:
-    return known.status is TaskStatus.PENDING and not known.instances and known.claim is None
+def _is_kept(known: TaskState) -> bool:
+    """Tell whether there is nothing to forget of a task, or what a person has to find out first."""
+    is_untouched = known.status is TaskStatus.PENDING and not known.instances and known.claim is None
+    return is_untouched or known.cause == "effect"
 
 
 def _as_new(task: AgentTask) -> AgentTask:

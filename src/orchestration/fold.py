@@ -108,7 +108,20 @@ def _check(state: RunState, event: ev.Event, task_id: str) -> TaskState:
         raise TransitionError(
             f"task {task_id!r} is {known.status.value}: {type(event).__name__} can follow only from {allowed}"
         )
+    if known.cause == "effect" and isinstance(event, ev.TaskCancelled | ev.TaskFailed):  # the next run would repeat it
+        raise TransitionError(
+            f"task {task_id!r} must not happen twice, and may have happened: say that it has (approve, answer it), or "
+            "that it is to run again (reject, reset it)"
+        )
     return known
+
+
+def _done_already(known: TaskState) -> dict[str, Any]:
+    """Return what to keep of a task that is stopped: where nothing may happen twice, what its worker says it did."""
+    claim = known.claim or (known.result if known.need == "approval" else None)
+    if known.task.effects != "once" or claim is None:
+        return {}
+    return {"claim": claim, "is_approved": known.is_approved}
 
 
 def _put(state: RunState, known: TaskState) -> RunState:
@@ -154,6 +167,11 @@ def _drop_offspring(state: RunState, known: TaskState) -> RunState:
             raise TransitionError(
                 f"task {name!r}, which comes from {known.task.task_id!r}, is {child.status.value}; "
                 "cancel it, or wait until it is over"
+            )
+        if child.cause == "effect":
+            raise TransitionError(
+                f"task {name!r}, which comes from {known.task.task_id!r}, must not happen twice and may have happened; "
+                "approve it if it has, reset it if it has not"
             )
         state = _drop_offspring(state, child)
         state = _replace(state, tasks=state.tasks.remove(name))
@@ -307,11 +325,11 @@ def _completed(state: RunState, event: ev.TaskCompleted) -> RunState:
 def _failed(state: RunState, event: ev.TaskFailed) -> RunState:
     known = _check(state, event, event.task_id)
     settled = _settle(state, known, TaskStatus.FAILED, event)
-    if known.status is not TaskStatus.VERIFYING or event.result.metadata.get("failure_kind") in tuple(_CORRECTABLE):
-        return settled
-    # What the worker did stands; whoever was to verify it could not.
-    kept = _replace(settled.find(event.task_id), claim=known.claim, is_approved=known.is_approved)
-    return _put(settled, kept)
+    kept = _done_already(known)
+    if known.status is TaskStatus.VERIFYING and event.result.metadata.get("failure_kind") not in tuple(_CORRECTABLE):
+        # What the worker did stands; whoever was to verify it could not.
+        kept = {"claim": known.claim, "is_approved": known.is_approved}
+    return _put(settled, _replace(settled.find(event.task_id), **kept)) if kept else settled
 
 
 def _settle(state: RunState, known: TaskState, status: TaskStatus, event: ev.TaskCompleted | ev.TaskFailed) -> RunState:
@@ -340,7 +358,7 @@ def _cancelled(state: RunState, event: ev.TaskCancelled) -> RunState:
             result=None,
             activity="",
             **_NOT_ASKED,
-            **_NOT_CLAIMED,
+            **(_NOT_CLAIMED | _done_already(known)),
             **GOING_ON,
         ),
     )

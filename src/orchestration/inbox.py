@@ -261,9 +261,7 @@ async def _apply(orchestrator: ProjectOrchestrator, request: Request) -> Reply:
             return Reply(message=_said(known, _REJECTED), task_ids=changed)
         case "cancel":
             orchestrator.cancel(task_id)
-            what_next = (
-                "you will be asked whether it happened" if _is_doubtful(known) else "the next run tries it again"
-            )
+            what_next = _what_next(known, orchestrator.state.find(task_id))
             return Reply(message=f"{task_id!r} is cancelled; {what_next}", task_ids=changed)
         case "reset":
             again = orchestrator.reset(task_id)
@@ -300,9 +298,13 @@ def _unsettled(orchestrator: ProjectOrchestrator, before: TaskState) -> dict[str
     return None if is_settled or before.cause not in _UNSETTLED else _UNSETTLED
 
 
-def _is_doubtful(known: TaskState) -> bool:
-    """Say whether the task, which is being cancelled, may have done what must not happen twice."""
-    return known.task.effects == "once" and known.status in (TaskStatus.IN_PROGRESS, TaskStatus.VERIFYING)
+def _what_next(before: TaskState, after: TaskState) -> str:
+    """Say what becomes of a task that is being cancelled; it may have done what must not happen twice."""
+    if before.task.effects == "once" and before.status in (TaskStatus.IN_PROGRESS, TaskStatus.VERIFYING):
+        return "you will be asked whether it happened"
+    if after.claim is not None:
+        return "what was done for it is kept, and the next run goes on with that"
+    return "the next run tries it again"
 
 
 def _said(known: TaskState, sentences: dict[str, str]) -> str:
@@ -333,6 +335,11 @@ def _refuse_pointless(known: TaskState, request: Request) -> None:
     task_id = known.task.task_id
     if request.command == "cancel" and known.status in _ENDED:
         raise RequestError(f"task {task_id!r} is {known.status.value}: there is nothing to cancel")
+    if request.command == "cancel" and known.cause == "effect":
+        raise RequestError(
+            f"task {task_id!r} does not run: it waits for your word on whether it happened. If it has: "
+            f"`orchestrate approve {task_id}`; if not: `orchestrate reset {task_id}`, or delete the task"
+        )
     if request.command == "approve" and known.status is TaskStatus.WAITING and known.need == "answer":
         raise RequestError(
             f"task {task_id!r} waits for an answer, not for an approval; give it with `orchestrate answer {task_id}`"

@@ -26,7 +26,8 @@ WAITING = ev.TaskWaiting(at=AT, task_id="a", need="approval", result=DRAFT)
 
 CLAIM = ExecutionResult("a", "agent", ExecutionStatus.SUCCESS, output="claimed")
 VERIFYING = ev.TaskVerifying(at=AT, task_id="a", attempt=1, result=CLAIM)
-REVIEW = ev.TaskNeedsReview(at=AT, task_id="a", cause="effect", reason="who knows")
+REVIEW = ev.TaskNeedsReview(at=AT, task_id="a", cause="workspace", reason="who knows")
+DOUBT = ev.TaskNeedsReview(at=AT, task_id="a", cause="effect", reason="who knows")
 
 # How to bring the one task into each status, and which facts may follow there.
 PATHS = {
@@ -312,10 +313,25 @@ def test_after_a_completion_or_with_another_definition_the_work_has_a_new_name(b
 
 
 def test_a_new_definition_does_not_lose_the_question_whether_an_effect_happened():
-    known = apply(at("needs_review"), FACTS["changed"]).find("a")
+    known = fold([DOUBT, FACTS["changed"]], at("in_progress")).find("a")
     assert (known.status, known.cause, known.task.title) == (TaskStatus.NEEDS_REVIEW, "effect", "B")
     conflict = fold([FACTS["review"], FACTS["changed"]], at("verifying")).find("a")
     assert conflict.status is TaskStatus.PENDING
+
+
+@pytest.mark.parametrize("name", ["cancelled", "failed"])
+def test_the_question_whether_an_effect_happened_is_for_a_person_to_answer(name):
+    with pytest.raises(TransitionError, match="must not happen twice, and may have happened"):
+        fold([DOUBT, FACTS[name]], at("in_progress"))
+
+
+@pytest.mark.parametrize("stopped", ["cancelled", "failed"])
+@pytest.mark.parametrize(("effects", "kept"), [("none", None), ("once", CLAIM)])
+def test_only_what_must_not_happen_twice_keeps_its_claim_when_it_is_stopped(stopped, effects, kept):
+    task = ev.TaskAdded(at=AT, task=AgentTask("a", "A", effects=effects))
+    again = ev.TaskReset(at=LATER, task_ids=("a",), keeps_claims=True)
+    state = fold([task, STARTED, FACTS["verifying"], FACTS["waiting"], FACTS[stopped], again])
+    assert (state.find("a").status, state.find("a").claim) == (TaskStatus.PENDING, kept)
 
 
 # -- tasks that come from others

@@ -217,6 +217,28 @@ class TestApplying:
             assert reply.message == "'pay' is not done again, as you say: it happened; the next run makes its checks"
             assert orchestrator.get_task("pay").status is TaskStatus.PENDING
 
+    async def test_what_may_have_happened_cannot_be_cancelled_and_the_ways_out_are_named(self):
+        async with ProjectOrchestrator(executor=Working()) as orchestrator, asyncio.TaskGroup() as group:
+            orchestrator.add_task(AgentTask("pay", "pay", effects="once"))
+            paying = group.create_task(orchestrator.execute_task("pay"))
+            await orchestrator.executor.started.wait()
+            await apply(orchestrator, Request(command="cancel", task_id="pay"))
+            await paying
+            reply = await apply(orchestrator, Request(command="cancel", task_id="pay"))
+            assert "waits for your word on whether it happened. If it has: `orchestrate approve pay`" in reply.error
+            assert orchestrator.get_task("pay").status is TaskStatus.NEEDS_REVIEW
+
+    async def test_work_that_is_kept_is_not_promised_to_be_tried_again(self):
+        async with ProjectOrchestrator(executor=Working()) as orchestrator, asyncio.TaskGroup() as group:
+            orchestrator.add_task(AgentTask("pay", "pay", effects="once", checks=(Check(matches="receipt"),)))
+            paying = group.create_task(orchestrator.execute_task("pay"))
+            await orchestrator.executor.started.wait()
+            await apply(orchestrator, Request(command="cancel", task_id="pay"))
+            await paying
+            await apply(orchestrator, Request(command="approve", task_id="pay"))
+            reply = await apply(orchestrator, Request(command="cancel", task_id="pay"))
+            assert reply.message.endswith("what was done for it is kept, and the next run goes on with that")
+
     async def test_what_has_ended_cannot_be_cancelled(self, project):
         orchestrator = await project()
         orchestrator.complete_task("a")
