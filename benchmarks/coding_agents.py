@@ -60,7 +60,7 @@ def _of_trials(trials: list[_Trial]) -> list[Row]:
         "processes left": (sum(story.orphans for story in stories), f"of {witnessed['processes']}"),
         "completed, yet done again": (sum(len(story.repeated) for story in stories), ""),
         "effects doubled": (sum(len(story.doubled) for story in stories), f"of {2 * REPEATS}"),
-        "missing from the merged tree": (sum(len(story.missing) for story in stories), ""),
+        "missing from the merged tree": (sum(len(story.missing) for story in stories), _named(stories, "missing")),
         "worktrees and branches left": (sum(len(story.left) for story in stories), f"of {3 * REPEATS}"),
     }
     happened = {
@@ -83,6 +83,11 @@ def _of_trials(trials: list[_Trial]) -> list[Row]:
         ),
         *(Row(measure=f"{name}: {what}", figure=str(n)) for what, n in happened.items()),
     ]
+
+
+def _named(stories: list[Story], what: str) -> str:
+    """Return what was found wrong, with the seed of its story, which tells it once more (chance is not all of it)."""
+    return "; ".join(f"seed {SEED + n}: {each}" for n, story in enumerate(stories) for each in getattr(story, what))
 
 
 def _cancel(root: Path, way: Way) -> list[Row]:
