@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from orchestration import events as ev
 from orchestration import graph
+from orchestration import workspace as trees
 from orchestration.agent_registry import AgentRegistry
 from orchestration.by_hand import ByHand
 from orchestration.definition import Definition
@@ -413,18 +414,21 @@ class ProjectOrchestrator:
         return self._journal.state
 
     async def _open_async(self) -> None:
-        """Open the project, and end what the processes of a dead predecessor are still at."""
+        """Open the project; first thing, end what processes of a dead predecessor are at, and finish its merge."""
         await self._journal.open_async()
         if self._is_swept or self.project_root is None:
             return
         self._is_swept = True
-        if self._journal.state.run_id:
-            left = await sweep(str(state_path(self.project_root, self.project_id).absolute()))
-            if left:
-                noun = "process" if len(left) == 1 else "processes"
-                _log.warning(
-                    "ended %d %s that an earlier run had left behind", len(left), noun, extra={"action": "swept"}
-                )
+        if not self._journal.state.run_id:
+            return
+        left = await sweep(str(state_path(self.project_root, self.project_id).absolute()))
+        if left:
+            noun = "process" if len(left) == 1 else "processes"
+            _log.warning("ended %d %s that an earlier run had left behind", len(left), noun, extra={"action": "swept"})
+        try:
+            await trees.recover(self.project_root)
+        except trees.WorkspaceError as exc:  # told again by whichever task needs the repository; others do not
+            _log.warning("a merge is half done: %s", exc, extra={"action": "not_recovered"})
 
     async def _walk(self, workflow: Workflow, before: RunState) -> WorkflowResult:
         started_at = now()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from orchestration.workspace.scopes import check_scope, is_inside, overlap
     from orchestration.workspace.workspace import Workspace
-    from orchestration.workspace.workspaces import Workspaces
+    from orchestration.workspace.workspaces import Workspaces, recover
 
 __all__ = [
     "Change",
@@ -40,6 +40,7 @@ __all__ = [
     "is_inside",
     "overlap",
     "produced_since",
+    "recover",
 ]
 
 _HOMES = {
@@ -58,6 +59,7 @@ _HOMES = {
     "is_inside": "scopes",
     "overlap": "scopes",
     "produced_since": "produced",
+    "recover": "workspaces",
 }
 
 

@@ -56,6 +56,11 @@ class Repository:
         """Where git keeps its own files; within the root."""
         return self.root / ".git"
 
+    @property
+    def intent_file(self) -> Path:
+        """Where it is written down which merge is being put in place."""
+        return self.folder / "landing.json"
+
     async def check(self) -> None:
         """Refuse a root that is not the top of an ordinary repository of its own; looks once.
 
@@ -84,10 +89,9 @@ class Repository:
         await self.check()
         async with held(self.folder / "lock") as lock:
             git = self.git.holding(lock.fd)
-            intent = self.folder / "landing.json"
             if lock.died_at_ns is not None:
                 await asyncio.to_thread(self._sweep, await _branch(git), lock.died_at_ns)
-            await landing.finish(git, intent)
+            await landing.finish(git, self.intent_file)
             yield git
 
     async def head(self, git: Git) -> Head:

@@ -125,7 +125,7 @@ class Workspace:
                 await git("update-ref", self._place.base_ref, base)  # after the merge it could not be told any more
                 return await merging.merge(
                     root,
-                    self._repository.folder / "landing.json",
+                    self._repository.intent_file,
                     branch=head.branch,
                     ours=head.commit,
                     theirs=theirs,

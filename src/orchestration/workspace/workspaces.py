@@ -18,7 +18,20 @@ if TYPE_CHECKING:
 
     from orchestration.workspace.records import LeftWorkspace
 
-__all__ = ["Workspaces"]
+__all__ = ["Workspaces", "recover"]
+
+
+async def recover(root: Path) -> None:
+    """Finish a merge into the root's files that a killed process had begun. Opening and merging do so, too.
+
+    Raises:
+        WorkspaceError: if it cannot be finished; it is tried again next time.
+
+    """
+    repository = Repository(root)
+    if await asyncio.to_thread(repository.intent_file.exists):
+        async with repository.turn():
+            pass
 
 
 class Workspaces:
@@ -51,11 +64,6 @@ class Workspaces:
             note = await provide(git, place, head, self._repository.refuse_changes)
             base = await tip(git, place.base_ref)
             return Workspace(self._repository, place, target=note.target, base=base or head.commit, spare=spare)
-
-    async def recover(self) -> None:
-        """Finish a merge that a killed process had begun. Opening and merging do so, too."""
-        async with self._repository.turn():
-            pass
 
     async def remove(self, task_id: str) -> LeftWorkspace | None:
         """Remove the task's workspace if all in it is merged; else return what is kept, and why."""

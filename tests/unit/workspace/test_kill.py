@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.workspace import Merged, Workspaces
+from orchestration.workspace import Merged, Workspaces, recover
 
 DYING = Path(__file__).with_name("dying.py")
 
@@ -65,7 +65,7 @@ async def test_no_commit_is_lost_and_work_goes_on_after_a_kill(repo, with_gits, 
             in_merge=in_merge,
         )
         workspaces = Workspaces(repo.path, "demo")
-        await workspaces.recover()
+        await recover(repo.path)
         assert repo.status() == ""
         for kind, _, commit in facts:
             if kind == "merged":

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from orchestration.workspace import LeftState, Merged, Refusal, WorkspaceError, Workspaces
+from orchestration import ProjectOrchestrator
+from orchestration.workspace import LeftState, Merged, Refusal, WorkspaceError, Workspaces, recover
 from orchestration.workspace.place import Note, Stage, place_of
 
 
@@ -198,7 +199,7 @@ async def test_a_merge_killed_among_the_files_is_finished_around_what_the_user_d
     (repo.path / "gone.txt").unlink()
     repo.write("changed.txt", "mine\n")  # the user's
     repo.write("untracked.txt", "mine\n")
-    await workspaces.recover()
+    await recover(repo.path)
     assert repo.status().split("\n") == [" M changed.txt", "?? untracked.txt"]
     assert repo.read("begun.bin") == "new" * 1000
     assert repo.read("changed.txt") == "mine\n"
@@ -208,7 +209,7 @@ async def test_a_merge_killed_among_the_files_is_finished_around_what_the_user_d
 async def test_a_merge_killed_before_its_branch_moved_has_not_happened(repo, workspaces, work):
     workspace = await work("t", {"b.txt": "b"})
     old, _, intent = half_merged(repo, workspace)
-    await workspaces.recover()
+    await recover(repo.path)
     assert (repo.head(), repo.status(), intent.exists()) == (old, "", False)
     assert isinstance(await workspace.merge("Merge it"), Merged)
 
@@ -218,14 +219,14 @@ async def test_a_merge_killed_at_its_very_end_is_left_as_it_is(repo, workspaces,
     _, new, intent = half_merged(repo, workspace)
     repo.git("reset", "-q", "--hard", new)
     repo.write("b.txt", "edited since\n")
-    await workspaces.recover()
+    await recover(repo.path)
     assert (repo.status(), intent.exists()) == (" M b.txt", False)
 
 
 async def test_a_record_of_a_merge_that_cannot_be_read_is_dropped(repo, workspaces):
     await workspaces.open("t")
     intent = repo.write(".orchestration/worktrees/landing.json", "{")
-    await workspaces.recover()
+    await recover(repo.path)
     assert not intent.exists()
 
 
@@ -299,7 +300,7 @@ async def test_a_half_written_merge_leaves_links_and_folders_of_others_alone(rep
     (repo.path / "a.txt").unlink()
     (repo.path / "a.txt").symlink_to("/etc/hostname")
     repo.write("new/other.txt", "mine\n")
-    await workspaces.recover()
+    await recover(repo.path)
     assert (repo.path / "a.txt").is_symlink()
     assert repo.status().split("\n") == [" T a.txt", "?? new/other.txt"]
     assert repo.read("new/file.txt") == "new\n"
@@ -313,7 +314,7 @@ async def test_a_merge_that_removes_files_is_finished_beside_files_of_others(rep
     old, new, _ = half_merged(repo, workspace)
     repo.git("update-ref", "refs/heads/main", new, old)
     repo.write("old/other.txt", "mine\n")
-    await workspaces.recover()
+    await recover(repo.path)
     assert repo.status() == "?? old/other.txt"
 
 
@@ -325,9 +326,39 @@ async def test_a_recovery_that_fails_or_is_killed_itself_is_done_again(repo, wor
     for name, value in (("smudge", "false"), ("clean", "cat"), ("required", "true")):
         repo.git("config", f"filter.broken.{name}", value)
     with pytest.raises(WorkspaceError, match=r"begun\.bin"):
-        await workspaces.recover()
+        await recover(repo.path)
     assert intent.exists()
     repo.git("config", "filter.broken.smudge", "cat")
-    await workspaces.recover()
+    await recover(repo.path)
     assert (repo.status(), intent.exists()) == ("", False)
     assert repo.read("begun.bin") == "new" * 1000
+
+
+async def opened_again(repo):
+    """Open a project that has been run before, in which no task needs git."""
+    for _ in range(2):
+        async with ProjectOrchestrator(repo.path) as project:
+            outcome = await project.execute_workflow()
+    return outcome.status
+
+
+async def test_a_project_finishes_the_merge_of_its_killed_predecessor_before_any_task_looks_at_the_files(
+    repo, workspaces
+):
+    workspace = await many_changes(repo, workspaces)
+    old, new, intent = half_merged(repo, workspace)
+    repo.git("update-ref", "refs/heads/main", new, old)
+    assert await opened_again(repo) == "completed"
+    assert (repo.status(), intent.exists()) == ("", False)
+
+
+async def test_a_project_that_cannot_finish_a_merge_says_so_and_goes_on_with_what_needs_no_git(
+    repo, workspaces, caplog
+):
+    workspace = await many_changes(repo, workspaces)
+    old, new, intent = half_merged(repo, workspace)
+    repo.git("update-ref", "refs/heads/main", new, old)
+    (repo.path / ".git/HEAD").rename(repo.path / ".git/HEAD.away")
+    assert await opened_again(repo) == "completed"
+    assert "a merge is half done: " in caplog.text
+    assert intent.exists()
