@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,7 +12,7 @@ from llm_abstractions.failures import Failure, read_sdk_error, read_status_error
 from llm_abstractions.rate_limits import parse_rate_limits
 from llm_abstractions.request import CallRequest
 from llm_abstractions.sdk_llm import CONNECT_TIMEOUT_S, Answer, SdkLlm, count
-from llm_abstractions.types import FinishReason, Outcome, Usage
+from llm_abstractions.types import Completion, FinishReason, Outcome, Usage
 from llm_abstractions.vendor import Vendor
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ _FINISH_REASONS = {
     "function_call": FinishReason.TOOL_USE,
 }
 
+_FIELD = "answer"  # of the object that an answer of another type is asked for in, and the name of every schema
+
 _KIND_BY_CLASS = {
     "APITimeoutError": FailureKind.TIMEOUT,
     "APIConnectionError": FailureKind.CONNECTION,
@@ -44,7 +47,8 @@ _KIND_BY_CLASS = {
 class OpenAILlm(SdkLlm):
     """A GPT model, or any model behind a compatible server (`base_url`, up to and with its `/v1`).
 
-    `temperature` is sent when asked for; models that reason refuse it, which leaves as a `BadRequestError`.
+    `temperature` is sent when asked for; models that reason refuse it, which leaves as a `BadRequestError`. A
+    `json_schema` of anything but an object is asked for as a field of one, which pieces of a stream show.
     """
 
     vendor: ClassVar[Vendor] = Vendor(
@@ -122,6 +126,11 @@ class OpenAILlm(SdkLlm):
         # The vendor's reasoning models refuse the old name, most compatible servers know only that one.
         return "max_completion_tokens" if self.vendor.is_own_url(self.base_url) else "max_tokens"
 
+    def _complete(self, text: str, outcome: Outcome, request: CallRequest) -> Completion:
+        schema = request.options.json_schema
+        is_within = schema is not None and not _is_object(schema)
+        return super()._complete(_out_of_object(text) if is_within else text, outcome, request)
+
     def _read_failure(self, exc: Exception) -> Failure | None:
         import openai  # noqa: PLC0415
 
@@ -189,8 +198,34 @@ def new_client(
 
 
 def _response_format(schema: Mapping[str, object]) -> dict[str, object]:
-    answer = {"name": "answer", "schema": dict(schema), "strict": is_strict(schema)}
-    return {"type": "json_schema", "json_schema": answer}
+    asked = dict(schema) if _is_object(schema) else _in_object(schema)
+    return {"type": "json_schema", "json_schema": {"name": _FIELD, "schema": asked, "strict": is_strict(asked)}}
+
+
+def _is_object(schema: Mapping[str, object]) -> bool:
+    return schema.get("type") == "object"
+
+
+def _in_object(schema: Mapping[str, object]) -> dict[str, object]:
+    """Return the schema of an object with what `schema` describes as its one field; the API refuses other tops.
+
+    What it defines for its references goes to the top, where they look for it.
+    """
+    defined = {name: schema[name] for name in ("$defs", "definitions") if name in schema}
+    inner = {name: value for name, value in schema.items() if name not in defined}
+    top = {"type": "object", "properties": {_FIELD: inner}, "required": [_FIELD], "additionalProperties": False}
+    return top | defined
+
+
+def _out_of_object(text: str) -> str:
+    """Return the field's value as JSON; text that is no such object, such as one that was cut off, as it is."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text
+    if not isinstance(found, dict) or set(found) != {_FIELD}:
+        return text
+    return json.dumps(found[_FIELD], ensure_ascii=False)
 
 
 def is_strict(schema: object) -> bool:

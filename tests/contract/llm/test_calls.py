@@ -146,6 +146,42 @@ async def test_json_that_is_whole_is_returned_as_text(wire, server, llm):
     assert json.loads(await llm.generate_content_async(USER, json_schema=SCHEMA)) == {"city": "Tokyo"}
 
 
+LIST = {
+    "type": "array",
+    "items": {"$ref": "#/$defs/city"},
+    "$defs": {"city": {"type": "string"}},
+}
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_json_with_another_top_than_an_object_is_asked_for_as_the_api_takes_it(wire, server, llm, is_streamed):
+    text = '["Tōkyō"]'
+    if wire.name in {"openai", "local"}:
+        text = f'{{"answer": {text}}}'
+    server.streams(*wire.events(text)) if is_streamed else server.says(wire.answer(text))
+
+    answer = await llm.generate_content_async(USER, json_schema=LIST, on_text=(lambda _: None) if is_streamed else None)
+
+    assert answer == '["Tōkyō"]'
+    schema = wire.asked(server.bodies[0]).schema
+    if wire.name in {"openai", "local"}:
+        assert schema["properties"] == {"answer": {"type": "array", "items": {"$ref": "#/$defs/city"}}}
+        assert (schema["type"], schema["required"], schema["$defs"]) == ("object", ["answer"], LIST["$defs"])
+    else:
+        assert schema["type"] == "array"
+
+
+async def test_json_of_a_server_that_pays_no_heed_to_the_form_is_left_as_it_is(wire, server, llm):
+    server.says(wire.answer('["Tokyo"]'))
+    assert await llm.generate_content_async(USER, json_schema=LIST) == '["Tokyo"]'
+
+
+async def test_json_with_another_top_that_was_cut_is_an_error_like_any_other(wire, server, llm):
+    server.says(wire.answer('{"answer": ["Tok', "length"))
+    with pytest.raises(TruncatedError):
+        await llm.generate_content_async(USER, json_schema=LIST, max_tokens=5)
+
+
 @pytest.mark.parametrize("is_streamed", [False, True])
 async def test_a_refusal_is_an_error_that_still_says_what_it_cost(wire, server, llm, is_streamed):
     server.streams(*wire.events(reason="refusal")) if is_streamed else server.says(wire.answer("", "refusal"))
