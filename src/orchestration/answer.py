@@ -17,10 +17,12 @@ from orchestration.errors import AttemptError
 from orchestration.task import FailureKind
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from orchestration.attempt import Outcome
     from orchestration.task import AgentTask
 
-__all__ = ["AnswerForm", "form_of", "formed"]
+__all__ = ["AnswerForm", "form_of", "formed", "read_form"]
 
 # Compatible servers that ignore the schema, and people, like to put JSON into a code block.
 _FENCE = re.compile(r"\s*```(?:json)?[ \t]*\n(.*?)\n?```\s*", re.DOTALL | re.IGNORECASE)
@@ -82,11 +84,21 @@ async def form_of(task: AgentTask) -> AnswerForm | None:
         return None
     try:
         # In a thread: the import alone takes longer than an event loop should wait.
-        return await asyncio.to_thread(_form, msgspec.json.encode(task.output_schema))
+        return await asyncio.to_thread(read_form, task.output_schema)
     except (TypeError, ValueError) as exc:
         raise AttemptError(
             f"the output_schema of task {task.task_id!r} cannot be used: {exc}", kind=FailureKind.BAD_REQUEST
         ) from exc
+
+
+def read_form(schema: Mapping[str, Any]) -> AnswerForm:
+    """Return the form that a JSON Schema asks for; takes a while the first time.
+
+    Raises:
+        TypeError, ValueError: if it is not a valid schema.
+
+    """
+    return _form(msgspec.json.encode(schema))
 
 
 @lru_cache(maxsize=256)

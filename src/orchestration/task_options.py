@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from orchestration.errors import InvalidTaskError
 
-__all__ = ["EFFECTS", "WORKSPACES", "AddsTasks", "Check", "Effects", "Wait", "WorkspaceKind"]
+__all__ = ["ACCEPT", "EFFECTS", "WORKSPACES", "AddsTasks", "Check", "Effects", "Wait", "WorkspaceKind"]
 
 Effects = Literal["none", "idempotent", "once"]
 WorkspaceKind = Literal["shared", "worktree", "none"]
@@ -20,6 +20,7 @@ Approval = Literal["costly", "always", "never"]
 
 EFFECTS: tuple[str, ...] = get_args(Effects)
 WORKSPACES: tuple[str, ...] = get_args(WorkspaceKind)
+ACCEPT = "approve"  # the default of `wait` that takes a draft as it is
 
 _KINDS = ("command", "schema", "matches", "files", "changed", "judge", "person")
 
@@ -120,7 +121,7 @@ class AddsTasks:
 class Wait:
     """How long a task waits for a person: reminded every `remind_every_s`, given up at `deadline_s` after the asking.
 
-    `default` is what counts as the answer then; for a draft, `approve` accepts it. Without it the task fails.
+    `default` is what counts as the answer then; for a draft, `ACCEPT` takes it as it is. Without it the task fails.
     """
 
     deadline_s: float | None = None

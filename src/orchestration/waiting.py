@@ -19,6 +19,7 @@ from orchestration.errors import AttemptError, FailureKind, TransitionError
 from orchestration.graph import dependents, downstream
 from orchestration.notice import Call
 from orchestration.task import SATISFIED, ExecutionResult, ExecutionStatus, TaskStatus
+from orchestration.task_options import ACCEPT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,11 +28,10 @@ if TYPE_CHECKING:
     from orchestration.notice import Occasion
     from orchestration.run_state import RunState, TaskState
 
-__all__ = ["ACCEPT", "Asked", "Facts", "Teller", "WaitingRoom", "asked", "calls_due", "deadline_of", "next_moment"]
+__all__ = ["Asked", "Facts", "Teller", "WaitingRoom", "asked", "calls_due", "deadline_of", "next_moment"]
 
 _log = logging.getLogger("orchestration")
 
-ACCEPT = "approve"  # the default that takes a draft as it is
 _ASKED = (TaskStatus.WAITING, TaskStatus.NEEDS_REVIEW)
 _EXPIRED = "waited_since"  # with the result of a task whose time ran out
 _SETTLED = (TaskStatus.COMPLETED, TaskStatus.FAILED)

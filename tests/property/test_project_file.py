@@ -2,7 +2,7 @@
 
 import io
 import json
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 
 import pytest
 from hypothesis import example, given, settings
@@ -346,11 +346,12 @@ def as_written(value):
     } or True
 
 
-def draw_rules(draw):
+def draw_rules(draw, *, has_form):
     rules = draw(RULES)
     asks_person = rules.get("adds_tasks") or any(check.person for check in rules.get("checks", ()))
     if asks_person and draw(st.booleans()):
-        rules["wait"] = draw(WAITS)
+        wait = draw(WAITS)
+        rules["wait"] = replace(wait, default="approve") if has_form and wait.default is not None else wait
     return rules
 
 
@@ -377,7 +378,7 @@ def draw_tasks(draw, agents, variables):
         if draw(st.booleans()):
             options["prompt"] = "Use:\n" + "\n".join(f"{{{{ {name} }}}}" for name in names)
         priority = draw(st.sampled_from(TaskPriority))
-        rules = draw_rules(draw)
+        rules = draw_rules(draw, has_form="output_schema" in options)
         said = {name: as_written(value) for name, value in rules.items() if value is not None}
         written[task_id] = {**options, **said, "priority": priority.name.lower()}
         records.append(

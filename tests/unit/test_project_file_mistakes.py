@@ -81,6 +81,14 @@ STRUCTURE = [
         "  a: {prompt: x, prompt_file: y}",
         "4:7: tasks.a.prompt: 'prompt' and 'prompt_file' are both here; keep one",
     ),
+    (
+        "  a: {output_schema: {type: boolean}, wait: {deadline_s: 9, default: 'yes'}}",
+        "4:70: tasks.a.wait.default: the default cannot be used: the answer is not JSON: ",
+    ),
+    (
+        "  a: {output_schema: {type: boolean}, wait: {deadline_s: 9, default: '7'}}",
+        "4:70: tasks.a.wait.default: the default cannot be used: the answer does not meet the output schema: at $: 7",
+    ),
     ("  a: 12", "4:6: tasks.a: 12 is not a mapping; expected the task's fields, such as {agent: writer, prompt: Write"),
     ("  a:\n  b: {}", "4:3: tasks.a: has no value; expected the task's fields, such as {agent: writer, prompt: Write"),
     ("  - {title: x}", "4:5: tasks[0]: the key 'id' is missing; expected a task's id, such as draft"),

@@ -9,11 +9,14 @@ import json
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from orchestration.answer import read_form
+from orchestration.errors import AttemptError
 from orchestration.project_file.answer_schema import find_fault
 from orchestration.project_file.files import NamedFileError, read_named
 from orchestration.project_file.templates import Scope, find_in_expression, find_mistakes
 from orchestration.project_file.wording import shown
 from orchestration.task import AgentTask
+from orchestration.task_options import ACCEPT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,6 +52,8 @@ def read_texts(content: Content, entry: Entry) -> TaskTexts:
         and (found := _schema(content, entry.at("checks", index, "schema"), check.get("schema"), problems)) is not None
     }
     problems += _expression_problems(content, entry)
+    if schema is not None:
+        problems += _default_problems(content, entry, schema)
     return TaskTexts(prompt=prompt, output_schema=schema, check_schemas=check_schemas, problems=tuple(problems))
 
 
@@ -82,6 +87,18 @@ def _expression_problems(content: Content, entry: Entry) -> Iterator[Problem]:
     for name, known in (("when", scope), ("for_each", replace(scope, has_item=False))):
         for finding in find_in_expression(entry.fields[name], known) if name in entry.fields else ():
             yield content.document.in_text(entry.at(name), finding.message, line=finding.line, find=finding.find)
+
+
+def _default_problems(content: Content, entry: Entry, schema: Mapping[str, Any]) -> Iterator[Problem]:
+    """Say at once what would be found out at the deadline: that the default is no answer."""
+    default = (entry.fields.get("wait") or {}).get("default")
+    if default is None or default.strip() == ACCEPT:  # whether there will be a draft, nobody knows yet
+        return
+    try:
+        read_form(schema).read(default)
+    except AttemptError as exc:
+        message = f"the default cannot be used: {exc}; write JSON text that meets output_schema"
+        yield content.document.at_value(entry.at("wait", "default"), message)
 
 
 def _scope(content: Content, entry: Entry) -> Scope:
