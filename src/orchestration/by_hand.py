@@ -12,6 +12,7 @@ import msgspec
 
 from orchestration import events as ev
 from orchestration.errors import InvalidTaskError, TransitionError
+from orchestration.fold import in_doubt, may_have_acted
 from orchestration.journal import now
 from orchestration.redact import known_secrets, redact
 from orchestration.task import ExecutionResult, ExecutionStatus, FailureKind, TaskStatus
@@ -49,16 +50,35 @@ class ByHand:
             self._record(known, _result(known, ExecutionStatus.SUCCESS, output=output), by="caller")
 
     def fail(self, task_id: str, error: str) -> None:
-        """Record that a task failed.
+        """Record that a task failed; if its effects must not happen twice and it has begun, a person has to look.
 
         Raises:
             UnknownTaskError: if there is no such task.
             TransitionError: if it is completed.
 
         """
-        result = _result(self._journal.state.find(task_id), ExecutionStatus.FAILED, error=str(error))
+        known = self._journal.state.find(task_id)
+        result = _result(known, ExecutionStatus.FAILED, error=str(error))
         result.metadata["failure_kind"] = FailureKind.TASK_ERROR.value
-        self._journal.record(ev.TaskFailed(at=now(), task_id=task_id, result=result))
+        if may_have_acted(known):
+            event: ev.Event = in_doubt(known, f"attempt {known.attempt} failed ({result.error})", now())
+        else:
+            event = ev.TaskFailed(at=now(), task_id=task_id, result=result)
+        self._journal.record(event)
+
+    def cancel(self, task_id: str) -> None:
+        """Record that a task nobody of ours is at is cancelled, or, as for `fail`, has to be looked at.
+
+        Raises:
+            UnknownTaskError: if there is no such task.
+            TransitionError: if it is settled.
+
+        """
+        known = self._journal.state.find(task_id)
+        if may_have_acted(known):
+            self._journal.record(in_doubt(known, f"attempt {known.attempt} was cancelled", now()))
+        else:
+            self._journal.record(ev.TaskCancelled(at=now(), task_id=task_id))
 
     def answer(self, task_id: str, output: object) -> None:
         """Take a person's answer, edited draft, or word on what came of a task under review.

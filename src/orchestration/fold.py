@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from orchestration.task import AgentTask
 
-__all__ = ["apply", "broken_off", "fold"]
+__all__ = ["apply", "broken_off", "fold", "in_doubt", "may_have_acted"]
 
 _replace = msgspec.structs.replace
 
@@ -50,15 +50,21 @@ def broken_off(known: TaskState, at: datetime) -> ev.Event:
 
     But for a task whose effects must not happen twice, when its worker may have been at it.
     """
-    task_id = known.task.task_id
+    if may_have_acted(known):
+        return in_doubt(known, f"the orchestrator ended while attempt {known.attempt} was under way", at)
+    return ev.TaskInterrupted(at=at, task_id=known.task.task_id)
+
+
+def may_have_acted(known: TaskState) -> bool:
+    """Tell whether the task's effects must not happen twice, and a worker may be at it, without a word so far."""
     is_working = known.status is TaskStatus.IN_PROGRESS and not known.parked
-    if known.task.effects != "once" or not is_working or known.claim is not None:
-        return ev.TaskInterrupted(at=at, task_id=task_id)
-    reason = (
-        f"the orchestrator ended while attempt {known.attempt} was under way, and its effects must not happen twice; "
-        "find out whether they happened"
-    )
-    return ev.TaskNeedsReview(at=at, task_id=task_id, cause="effect", reason=reason)
+    return known.task.effects == "once" and is_working and known.claim is None
+
+
+def in_doubt(known: TaskState, what: str, at: datetime) -> ev.TaskNeedsReview:
+    """Return the fact that hands a task over to a person, who has to find out whether it happened."""
+    reason = f"{what}, and its effects must not happen twice; find out whether they happened"
+    return ev.TaskNeedsReview(at=at, task_id=known.task.task_id, cause="effect", reason=reason, result=known.claim)
 
 
 # A task nobody is asked about, and of which nothing is claimed.

@@ -211,11 +211,11 @@ class ProjectOrchestrator:
         self._by_hand.complete(task_id, output)
 
     def fail_task(self, task_id: str, error: str) -> None:
-        """Record that a task failed.
+        """Record that a task failed; one that was begun, and must not happen twice, needs a person's review instead.
 
         Raises:
             UnknownTaskError: if there is no such task.
-            TransitionError: if it is completed.
+            TransitionError: if it is completed, or needs that review.
 
         """
         self._open()
@@ -360,15 +360,17 @@ class ProjectOrchestrator:
     def cancel(self, task_id: str | None = None) -> None:
         """Stop starting tasks, cancel what runs, and record it; with an id: cancel that task only.
 
+        What was begun, and must not happen twice, is not cancelled then but needs a person's review.
+
         Raises:
             UnknownTaskError: if there is no such task.
-            TransitionError: if the task is settled already.
+            TransitionError: if the task is settled already, or needs that review.
 
         """
         if task_id is not None:
             self._open().find(task_id)
             if not self._task_run.cancel(task_id):
-                self._journal.record(ev.TaskCancelled(at=now(), task_id=task_id))
+                self._by_hand.cancel(task_id)
             return
         if self._workflow is not None:
             self._workflow.cancel()

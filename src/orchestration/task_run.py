@@ -22,6 +22,7 @@ from orchestration.errors import (
     StoreError,
 )
 from orchestration.expansion import ADDED_TASKS_SCHEMA
+from orchestration.fold import in_doubt
 from orchestration.journal import now
 from orchestration.task import SATISFIED, AgentTask, ExecutionResult, ExecutionStatus, FailureKind, TaskStatus
 
@@ -310,7 +311,7 @@ class TaskRun:
         """Say what becomes of a task that was stopped; what must not happen twice may have happened."""
         task_id, has_claim = latest.task.task_id, latest.claim is not None
         if latest.task.effects == "once" and (execution.is_cancelled if has_claim else not latest.parked):
-            return _for_review(latest, "was stopped while it was under way")
+            return in_doubt(latest, f"attempt {latest.attempt} was stopped while it was under way", now())
         event = ev.TaskCancelled if execution.is_cancelled else ev.TaskInterrupted
         return event(at=now(), task_id=task_id)
 
@@ -331,7 +332,8 @@ class TaskRun:
         except (InvalidTaskError, AttemptError) as exc:  # the result holds what JSON cannot say, or is no list of tasks
             result = failure(known.task.task_id, exc, known=known)
         if known.task.effects == "once":
-            self._journal.record(_for_review(self._journal.state.find(known.task.task_id), f"failed ({result.error})"))
+            latest = self._journal.state.find(known.task.task_id)
+            self._journal.record(in_doubt(latest, f"attempt {latest.attempt} failed ({result.error})", now()))
         else:
             self._journal.record(self._outcome(known, result))
         return result
@@ -458,11 +460,6 @@ def _as_cancelled(known: TaskState) -> ExecutionResult:
         completed_at=now(),
         error="cancelled",
     )
-
-
-def _for_review(latest: TaskState, what: str) -> ev.TaskNeedsReview:
-    reason = f"attempt {latest.attempt} {what}, and its effects must not happen twice; find out whether they happened"
-    return ev.TaskNeedsReview(at=now(), task_id=latest.task.task_id, cause="effect", reason=reason, result=latest.claim)
 
 
 def _no_result(known: TaskState) -> ExecutionResult:

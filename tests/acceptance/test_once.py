@@ -156,6 +156,7 @@ def order(what, place):
 @given(acts, lives, checks, st.booleans())
 @example([], [(1, None), (12, ("cancel task", 6)), (12, None)], (Check(person=True),), False)
 @example(["raises"], [(12, ("cancel task", 5)), (12, None)], (), False)
+@example(["raises"], [(10, ("fail", 2))], (Check(person=True),), True)
 def test_it_happens_once_over_failures_timeouts_cancellations_and_crashes(
     tmp_path_factory, acts, lives, checks, is_limited
 ):
@@ -262,6 +263,15 @@ async def test_what_may_have_happened_is_not_set_aside_by_a_word_that_has_it_tri
         project.cancel("pay") if word == "cancel" else project.fail_task("pay", "no use")
     assert (await project.execute_workflow()).status == "waiting"
     assert len(paid(folder)) == 1
+
+
+@pytest.mark.parametrize("word", ["cancel", "fail_task"])
+async def test_what_somebody_else_has_begun_may_have_happened_too(word):
+    project = open_project(None, Dying(), once())
+    project.start_task("pay")
+    project.cancel("pay") if word == "cancel" else project.fail_task("pay", "exit code 1")
+    assert (known(project).status, known(project).cause) == (TaskStatus.NEEDS_REVIEW, "effect")
+    assert "attempt 1 was cancelled" in known(project).last_error or "(exit code 1)" in known(project).last_error
 
 
 async def test_running_again_what_it_depends_on_leaves_the_question_open(folder):
