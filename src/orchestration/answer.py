@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +28,7 @@ _FENCE = re.compile(r"\s*```(?:json)?[ \t]*\n(.*?)\n?```\s*", re.DOTALL | re.IGN
 _SHOWN_CHARS = 300
 
 
-@dataclass(frozen=True)
-class AnswerForm:
+class AnswerForm(msgspec.Struct, frozen=True):
     """The form a task's answer must have."""
 
     _validator: Any
@@ -133,7 +131,7 @@ def formed(outcome: Outcome, form: AnswerForm) -> Outcome:
     except AttemptError as exc:
         exc.details.update(outcome.metadata)
         raise
-    return replace(outcome, output=text, data=value)
+    return msgspec.structs.replace(outcome, output=text, data=value)
 
 
 def _bad(message: str, answer: str) -> AttemptError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from pathlib import Path  # noqa: TC003 -- part of a public record
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -53,8 +52,7 @@ class TaskInput(msgspec.Struct, frozen=True, kw_only=True):
     added: Mapping[str, TaskInput] = {}
 
 
-@dataclass(frozen=True, kw_only=True)
-class WorstCase:
+class WorstCase(msgspec.Struct, frozen=True, kw_only=True):
     """The most a call can use. `cost_usd` None: the price is unknown."""
 
     input_tokens: int
@@ -62,8 +60,7 @@ class WorstCase:
     cost_usd: Decimal | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Session:
+class Session(msgspec.Struct, frozen=True, kw_only=True):
     """A coding agent's conversation that an earlier attempt has left: whose, under which id, in which folder."""
 
     agent: str
@@ -221,8 +218,7 @@ class AttemptContext(msgspec.Struct, frozen=True, kw_only=True):
 current: ContextVar[AttemptContext] = ContextVar("orchestration_attempt", default=AttemptContext())  # noqa: B039 -- frozen
 
 
-@dataclass(frozen=True, kw_only=True)
-class Work:
+class Work(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt's task as a worker gets it: who, what, with which inputs.
 
     `prompt` is rendered. It begins with `preface`, the same for all tasks of the agent, where there is one. `root` is
@@ -236,10 +232,10 @@ class Work:
     prompt: str
     preface: str = ""
     system: str | None = None
-    context: AttemptContext = field(default_factory=AttemptContext)
+    context: AttemptContext = msgspec.field(default_factory=AttemptContext)
     root: Path | None = None
     cwd: Path | None = None
-    deadline: Deadline = field(default_factory=Deadline)
+    deadline: Deadline = msgspec.field(default_factory=Deadline)
     leave_on: frozenset[FailureKind] = frozenset()
     is_first_try: bool = True
 
@@ -259,10 +255,9 @@ class Work:
         return self.context.effect_key or f"{self.context.run_id}/{self.task.task_id}/{self.context.attempt}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker made: text, the same as JSON where it has that form, and facts worth keeping (JSON)."""
 
     output: str
     data: Any = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = msgspec.field(default_factory=dict)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from orchestration.errors import InvalidTaskError
 from orchestration.ledger import PROJECT, scopes_of
 from orchestration.task import is_count, is_duration
@@ -95,8 +97,7 @@ class Budgets:
         return {"agent": self.agents, "task": self.tasks, "tag": self.tags}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     """Why a call may not be made now, in words a person can act on.
 
     `is_final`: it would not fit either if all calls under way used nothing.

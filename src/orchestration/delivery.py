@@ -12,7 +12,6 @@ import logging
 import shutil
 import tempfile
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,35 +44,31 @@ _FILES_MAX = 500
 _MERGE_ROUNDS = 3  # others may merge while a conflict is being resolved
 
 
-@dataclass(frozen=True, kw_only=True)
-class Site:
+class Site(msgspec.Struct, frozen=True, kw_only=True):
     """Where an execution works. `workspace` is its git worktree, where it has one."""
 
     path: Path | None
     workspace: Workspace | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Errand:
+class Errand(msgspec.Struct, frozen=True, kw_only=True):
     """Something another agent is asked for on behalf of a task: to judge a result, to resolve a conflict."""
 
     agent: str
     title: str
     description: str
     output_schema: Mapping[str, Any] | None = None
-    site: Site = field(default_factory=lambda: Site(path=None))
+    site: Site = msgspec.field(default_factory=lambda: Site(path=None))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Delivered:
+class Delivered(msgspec.Struct, frozen=True, kw_only=True):
     """A result, and what a person has to be asked before it counts; empty if it counts already."""
 
     outcome: Outcome
     asks: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Sealed:
+class _Sealed(msgspec.Struct, frozen=True, kw_only=True):
     """A result whose changes are committed. `changed` are all their paths; None in a folder shared with others."""
 
     outcome: Outcome
@@ -202,7 +197,7 @@ class Delivery:
         if task.output_file is not None:
             facts["files"] = [*facts.get("files", ()), _as_file(task.output_file, outcome.output)]
         if facts:
-            outcome = replace(outcome, metadata={**outcome.metadata, **facts})
+            outcome = msgspec.structs.replace(outcome, metadata={**outcome.metadata, **facts})
         return _Sealed(outcome=outcome, changed=changed)
 
     async def _commit(self, execution: Execution, workspace: Workspace) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -288,7 +283,7 @@ class Delivery:
                 if "workspace" not in outcome.metadata:  # nothing was changed
                     return outcome
                 place = {**outcome.metadata["workspace"], "merged": merged.commit}
-                return replace(outcome, metadata={**outcome.metadata, "workspace": place})
+                return msgspec.structs.replace(outcome, metadata={**outcome.metadata, "workspace": place})
             if task.on_conflict is None or not rounds_left:
                 raise _conflict(task, workspace, merged, outcome)
             await self._resolve(execution, site, merged.diff, outcome)
@@ -337,7 +332,7 @@ class Delivery:
             ) from exc
         if left:
             facts = {**outcome.metadata, "diff": diff}
-            raise _left_unresolved(task, workspace, left, replace(outcome, metadata=facts))
+            raise _left_unresolved(task, workspace, left, msgspec.structs.replace(outcome, metadata=facts))
 
 
 def workspace_of(task: AgentTask, agent: AgentConfig) -> str:
@@ -393,7 +388,7 @@ def _conflict(task: AgentTask, workspace: Workspace, conflict: Conflict, outcome
         f"the work of task {task.task_id!r} conflicts with what was merged before it, in {', '.join(conflict.paths)}; "
         f"merge it by hand (`git merge {workspace.branch}`) and approve the task, or have it done again",
         cause="conflict",
-        outcome=replace(outcome, metadata={**outcome.metadata, "diff": conflict.diff}),
+        outcome=msgspec.structs.replace(outcome, metadata={**outcome.metadata, "diff": conflict.diff}),
     )
 
 

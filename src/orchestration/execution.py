@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +47,7 @@ _REFUSED = _NOT_BEGUN | {FailureKind.RATE_LIMIT, FailureKind.QUOTA, FailureKind.
 _CORRECTABLE = frozenset({FailureKind.BAD_OUTPUT, FailureKind.CHECK_FAILED})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Successor:
+class Successor(msgspec.Struct, frozen=True, kw_only=True):
     """An agent that takes over, in which mode, and after which kinds of failure."""
 
     agent: AgentConfig
@@ -56,8 +55,7 @@ class Successor:
     on: frozenset[FailureKind]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Step:
+class Step(msgspec.Struct, frozen=True, kw_only=True):
     """What follows a failure: `delay_s` seconds later the task is tried again.
 
     `is_parked`: what only time can mend is waited for; that uses up no attempt, and the task's own time stands still.
@@ -77,8 +75,7 @@ class Step:
         return not self.is_parked and self.successor is None
 
 
-@dataclass(slots=True)
-class Execution:
+class Execution(msgspec.Struct):
     """One call of `TaskExecutor.execute`.
 
     The chain is that of the agent it began with; a successor's own is not followed, so that no chain goes in circles.
@@ -91,17 +88,17 @@ class Execution:
     policy: RetryPolicy
     secrets: tuple[str, ...] = ()
     chain: tuple[Successor, ...] = ()
-    deadline: Deadline = field(default_factory=Deadline)
-    started_at: datetime = field(default_factory=now)
+    deadline: Deadline = msgspec.field(default_factory=Deadline)
+    started_at: datetime = msgspec.field(default_factory=now)
     attempts: int = 0
     preface: str = ""  # what the agent's prompts begin with
-    spent: dict[str, Any] = field(default_factory=dict)  # `usage` and `cost_usd` of the attempts that failed
-    _tries: Counter[str] = field(default_factory=Counter)  # attempts that count, by agent
+    spent: dict[str, Any] = msgspec.field(default_factory=dict)  # `usage` and `cost_usd` of the attempts that failed
+    _tries: Counter[str] = msgspec.field(default_factory=Counter)  # attempts that count, by agent
     _position: int = 0  # in the chain: successors before it had their turn
     _parked: int = 0  # times in a row
     _parked_at_s: float | None = None  # when it was first parked, of these times
     _is_again: bool = False  # the next attempt has the number of the last, which was parked
-    _left: list[str] = field(default_factory=list)  # agents that were given up on
+    _left: list[str] = msgspec.field(default_factory=list)  # agents that were given up on
     _claimed: Outcome | None = None  # what the worker says it did, while that is being verified
     _has_begun: bool = False  # whether a worker was at it
     _first: tuple[AgentConfig, str, AgentTask] | None = None  # who began, and how
@@ -180,7 +177,7 @@ class Execution:
 
     def later(self, step: Step, *, jitter: float) -> Step:
         """Put a retry off: too much of its lane's traffic is retries already."""
-        return replace(step, delay_s=later_s(step.delay_s, self.policy, jitter=jitter))
+        return msgspec.structs.replace(step, delay_s=later_s(step.delay_s, self.policy, jitter=jitter))
 
     def successor_for(self, kind: FailureKind) -> int | None:
         """Return the place in the chain of the next agent that takes over after this kind of failure, if any."""

@@ -9,11 +9,12 @@ import asyncio
 import math
 import random
 import time
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
+
+import msgspec
 
 from orchestration import prompt
 from orchestration.agent_registry import AgentType
@@ -289,7 +290,8 @@ class TaskExecutor:
             _report_retry(execution, AttemptError(why, kind=reason), agent=execution.agent.name)
 
     def _closed_by(self, execution: Execution, agent: AgentConfig) -> FailureKind | None:
-        return self._workers.closed_by(replace(self._work(execution, execution.context, "", _NOWHERE), agent=agent))
+        work = self._work(execution, execution.context, "", _NOWHERE)
+        return self._workers.closed_by(msgspec.structs.replace(work, agent=agent))
 
     def _begin(self, task: AgentTask, agent: str | None, mode: str | None) -> Execution:
         config, chosen = self.check(task, agent, mode)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+import msgspec
+
 from orchestration.errors import InvalidTaskError
 
 if TYPE_CHECKING:
@@ -52,8 +54,7 @@ class Notice:
             check_address(self.webhook, "notify: webhook")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Call:
+class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One occasion to tell a person about one task. `deadline` is when the task no longer waits, if there is one."""
 
     occasion: Occasion

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from orchestration import events as ev
 from orchestration.attempt import AttemptContext, Parking, TaskInput, current, nothing_to_see
@@ -52,8 +54,7 @@ class Executor(Protocol):
         """Execute the task; a task that fails is a FAILED result, not an exception."""
 
 
-@dataclass(slots=True)
-class _Execution:
+class _Execution(msgspec.Struct):
     """One execution that is going on: who runs it, whether `cancel` was asked for, who else waits for it."""
 
     runner: asyncio.Task[object]
@@ -61,7 +62,7 @@ class _Execution:
     is_cancelled: bool = False
     result: ExecutionResult | None = None
     error: Exception | None = None
-    joined: list[asyncio.Future[None]] = field(default_factory=list)
+    joined: list[asyncio.Future[None]] = msgspec.field(default_factory=list)
 
     async def join(self) -> ExecutionResult | None:
         """Wait until it is over and share what came of it; None if it was interrupted or set aside."""

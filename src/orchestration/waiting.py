@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from orchestration import events as ev
 from orchestration.answer import form_of
@@ -45,8 +46,7 @@ LAST_WORDS_S = 30.0
 # -- decisions -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """A task that waits for a person, since `asked_at`.
 
     `frees` are the tasks that could start at once if it were done, `blocks` counts all that come after it.

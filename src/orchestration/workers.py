@@ -9,9 +9,10 @@ import asyncio
 import logging
 import traceback
 import weakref
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from orchestration import prompt, runners
 from orchestration.agent_registry import LLM_TYPES, AgentType
@@ -155,13 +156,13 @@ class Workers:
                 _ways_out(work, why, script), kind=FailureKind.UNAVAILABLE, details={"fallback_reason": reason}
             )
         _log.warning("task %r: %s; running %s in place of the provider", work.task.task_id, why, script)
-        told = replace(work, prompt=prompt.with_schema(work.prompt, work.task.output_schema))
+        told = msgspec.structs.replace(work, prompt=prompt.with_schema(work.prompt, work.task.output_schema))
         try:
             outcome = await self._script.run_standin(told, script)
         except AttemptError as exc:
             exc.details["fallback_reason"] = reason
             raise
-        return replace(outcome, metadata={**outcome.metadata, "fallback_reason": reason})
+        return msgspec.structs.replace(outcome, metadata={**outcome.metadata, "fallback_reason": reason})
 
 
 class _Guests:

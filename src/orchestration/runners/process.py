@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
 
 from orchestration.runners.process_output import LINE_MAX_BYTES, STDERR_TAIL_BYTES, STDOUT_MAX_BYTES, Output
 from orchestration.runners.process_tree import MARK_VARIABLE, ProcessTree, end_all, has_group, sweep
@@ -28,8 +29,7 @@ _DRAIN_S = 1.0  # for the rest of the output after the exit; descendants may hol
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProcessEnd:
+class ProcessEnd(msgspec.Struct, frozen=True, kw_only=True):
     """How a process ended.
 
     `exit_code` is negative for a signal. `stdout` is empty when lines were handed over, and when it was longer than

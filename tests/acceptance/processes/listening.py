@@ -8,8 +8,9 @@ import json
 import os
 import re
 import sys
-from dataclasses import asdict
 from pathlib import Path
+
+import msgspec
 
 from orchestration.runners.process import run_process
 
@@ -47,7 +48,7 @@ async def listen(code, raw=None, *, is_collected=False, **options):
         raw=None if raw is None else Path(raw),
         **options,
     )
-    plain = {name: value for name, value in asdict(end).items() if not isinstance(value, bytes)}
+    plain = {name: value for name, value in msgspec.structs.asdict(end).items() if not isinstance(value, bytes)}
     return {**plain, **vars(ear), "growth_kb": peak_kb() - before_kb, "stdout_bytes": len(end.stdout)}
 
 

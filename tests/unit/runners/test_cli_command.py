@@ -3,6 +3,7 @@
 import os
 import sys
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,7 +79,7 @@ async def test_it_works_where_the_task_works_and_is_found_in_the_project(run, tm
     folder = tmp_path / "tree"
     folder.mkdir()
     work = make_work(AgentType.CLI, command=("bin/tool.sh",))
-    object.__setattr__(work, "cwd", folder)
+    work = msgspec.structs.replace(work, cwd=folder)
 
     assert (await CliAgentRunner(tmp_path).run(work)).output == str(folder.resolve())
 

@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import socket
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -133,7 +132,7 @@ async def test_where_no_budget_applies_nothing_is_reserved(traffic, work, purse,
     purse.applies = False
     admission = await admit(traffic, work)
     assert (admission.call_id, purse.asked, purse.released, reports) == ("", [], [], [])
-    without = replace(work, context=structs.replace(work.context, purse=None))
+    without = structs.replace(work, context=structs.replace(work.context, purse=None))
     assert (await admit(traffic, without)).call_id == ""
 
 
@@ -217,7 +216,7 @@ async def test_a_task_s_time_stands_still_while_it_waits_for_its_turn_but_not_du
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(10) as timeout:
-            await admit(traffic, replace(work, deadline=Deadline(timeout)), slow)
+            await admit(traffic, structs.replace(work, deadline=Deadline(timeout)), slow)
     assert asyncio.get_running_loop().time() == 2_010
     assert_settled(traffic)
 
@@ -280,7 +279,7 @@ async def test_reopening_forgives_failures_but_ends_no_pause(traffic, work):
 
 
 async def test_who_has_a_fallback_leaves_the_lane_in_an_outage(traffic, work):
-    impatient = replace(work, leave_on=frozenset({FailureKind.OVERLOADED, FailureKind.CONTEXT_LENGTH}))
+    impatient = structs.replace(work, leave_on=frozenset({FailureKind.OVERLOADED, FailureKind.CONTEXT_LENGTH}))
     for _ in range(2):
         await caught(admit(traffic, work, OverloadedError("busy")))
 
