@@ -6,13 +6,8 @@ whatever comes next. Knows no kind of worker, and nothing of retries.
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import logging
-import shutil
-import tempfile
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,9 +19,11 @@ from orchestration.clock import now
 from orchestration.errors import AttemptError, FailureKind, ReviewNeededError
 from orchestration.events import CheckFinished
 from orchestration.redact import redact
+from orchestration.runners.program import attempt_folder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from pathlib import Path
 
     from orchestration.agent_registry import AgentConfig
     from orchestration.attempt import Outcome
@@ -96,11 +93,10 @@ class Delivery:
                 workspace = await self._open(execution)
                 yield Site(path=workspace.path, workspace=workspace)
             case "none":
-                folder = await asyncio.to_thread(_make_scratch, self._root)
-                try:
+                # Below the project's own folder, where nothing else is written.
+                above = None if self._root is None else self._root / ".orchestration" / "scratch"
+                async with attempt_folder("task-", above=above) as folder:
                     yield Site(path=folder)
-                finally:
-                    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             case _:
                 yield Site(path=self._root)
 
@@ -392,20 +388,13 @@ def _conflict(task: AgentTask, workspace: Workspace, conflict: Conflict, outcome
     )
 
 
-def _make_scratch(root: Path | None) -> Path:
-    """Make an empty folder: below the project's own, where nothing else is written."""
-    above = None
-    if root is not None:
-        above = root / ".orchestration" / "scratch"
-        above.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix="task-", dir=above)).absolute()
-
-
 def _as_file(path: str, text: str) -> dict[str, Any]:
+    from hashlib import sha256  # noqa: PLC0415 -- two milliseconds that most starts need not pay
+
     raw = text.encode()
     return {
         "path": path,
         "change": "added",
-        "sha256": hashlib.sha256(raw).hexdigest(),
+        "sha256": sha256(raw).hexdigest(),
         "size_bytes": len(raw),
     }

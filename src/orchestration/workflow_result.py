@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from orchestration.ledger import NO_SPEND, Spend
 from orchestration.run_state import RunState, blocked_tasks
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Totals", "WorkflowResult", "results_of", "totals_of"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Totals:
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
     """A run in numbers: tasks by status (all tasks of the project), wall time, and what this run spent."""
 
     tasks: Mapping[TaskStatus, int]
@@ -27,8 +27,7 @@ class Totals:
     spend: Spend = NO_SPEND
 
 
-@dataclass(frozen=True, kw_only=True)
-class WorkflowResult:
+class WorkflowResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a walk through the graph came to.
 
     `results` maps a task's id to its outcome, for every task that has one, also from earlier runs. `problems` are

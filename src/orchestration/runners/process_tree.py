@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import signal
 import time
 from contextlib import suppress
@@ -61,7 +60,7 @@ class ProcessTree:
         if "\n" in owner:
             raise ValueError(f"cannot mark processes with owner {owner!r}; expected a name of one line")
         inherited = os.environ.get(MARK_VARIABLE)
-        self._mark = f"{owner}#{secrets.token_hex(8)}"
+        self._mark = f"{owner}#{os.urandom(8).hex()}"
         self.mark = f"{inherited}\n{self._mark}" if inherited else self._mark
         self._since = _ticks_now() - 1  # rounded down there, too
 

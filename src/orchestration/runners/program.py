@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import shutil
 import signal
-import tempfile
 import textwrap
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -84,13 +82,13 @@ def refuse_failure(command: Sequence[str], end: ProcessEnd, *, instead: str) -> 
 
 
 @asynccontextmanager
-async def attempt_folder() -> AsyncIterator[Path]:
-    """Make a folder of one's own, and remove it at the end."""
-    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="orchestrate-"))
+async def attempt_folder(prefix: str = "orchestrate-", *, above: Path | None = None) -> AsyncIterator[Path]:
+    """Make a folder of one's own, below `above` or among the system's temporary ones, and remove it at the end."""
+    folder = await asyncio.to_thread(_make_folder, prefix, above)
     try:
         yield folder
     finally:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await asyncio.to_thread(_remove_folder, folder)
 
 
 @asynccontextmanager
@@ -101,7 +99,21 @@ async def swept(folder: Path, litter: Sequence[str]) -> AsyncIterator[None]:
         yield
     finally:
         for path in new:
-            await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+            await asyncio.to_thread(_remove_folder, path)
+
+
+def _make_folder(prefix: str, above: Path | None) -> Path:
+    import tempfile  # noqa: PLC0415 -- with what it imports, milliseconds that every start would pay
+
+    if above is not None:
+        above.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=above)).absolute()
+
+
+def _remove_folder(folder: Path) -> None:
+    import shutil  # noqa: PLC0415 -- as above
+
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 async def write_files(folder: Path, files: Mapping[str, str]) -> None:
