@@ -151,12 +151,12 @@ class AgentTask:
         check_name("task id", self.task_id)
         given = self.__dict__
         if len(given) < len(_DEFAULTS):  # msgspec sets only what it reads, and then writes only what is set
-            given.update((name, default) for name, default in _DEFAULTS if name not in given)
+            given.update({**_DEFAULTS, **given})
         for name, default, is_right, expected in _FIELDS:
             if (value := given[name]) is not default and not is_right(value):
                 raise InvalidTaskError(f"task {self.task_id!r}: {name} is {value!r}, expected {expected}")
-        _set(self, "metadata", dict(self.metadata))  # the caller may go on to use the mapping for something else
-        _set(self, "dependencies", self._clean_dependencies())
+        given["metadata"] = dict(self.metadata)  # the caller may go on to use the mapping for something else
+        given["dependencies"] = self._clean_dependencies()
         if type(self.checks) is not tuple or type(self.writes) is not tuple:
             _set(self, "checks", tuple(self.checks))
             _set(self, "writes", tuple(self.writes))
@@ -359,7 +359,7 @@ _CHECKED: tuple[tuple[str, Callable[[object], bool], str], ...] = (
 
 
 # With what each field is where nothing is given, which need not be looked at: most of most tasks.
-_DEFAULTS = tuple((field.name, field.default) for field in fields(AgentTask))
+_DEFAULTS = {field.name: field.default for field in fields(AgentTask)}
 _FIELDS = tuple((name, AgentTask.__dict__.get(name, ...), is_right, expected) for name, is_right, expected in _CHECKED)
 
 

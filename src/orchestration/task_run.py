@@ -416,6 +416,8 @@ def _input(state: RunState, name: str) -> TaskInput | None:
     if result is None or status is not TaskStatus.COMPLETED:
         return TaskInput(output="", skipped=True) if status is TaskStatus.SKIPPED else None
     metadata = result.metadata
+    if not (known.added or known.instances or "data" in metadata or "files" in metadata):
+        return TaskInput(output=result.output)
     added = dict(_added(state, known)) if known.added or known.instances else {}
     return TaskInput(
         output=result.output, data=metadata.get("data"), files=tuple(metadata.get("files", ())), added=added
