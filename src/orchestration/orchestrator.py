@@ -30,6 +30,7 @@ from orchestration.task_run import TaskRun, failure, with_status
 from orchestration.waiting import WaitingRoom
 from orchestration.workflow import Workflow, first_error
 from orchestration.workflow_result import Totals, WorkflowResult, results_of, totals_of
+from orchestration.workspace.scopes import LANDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -427,6 +428,8 @@ class ProjectOrchestrator:
         if left:
             noun = "process" if len(left) == 1 else "processes"
             _log.warning("ended %d %s that an earlier run had left behind", len(left), noun, extra={"action": "swept"})
+        if not await asyncio.to_thread((self.project_root / LANDING).exists):  # git's modules take 40 ms to load
+            return
         try:
             await trees.recover(self.project_root)
         except trees.WorkspaceError as exc:  # told again by whichever task needs the repository; others do not

@@ -14,7 +14,7 @@ from orchestration.workspace import landing
 from orchestration.workspace.errors import Refusal, WorkspaceError, listed
 from orchestration.workspace.git import Git
 from orchestration.workspace.locks import held, sweep
-from orchestration.workspace.scopes import is_inside
+from orchestration.workspace.scopes import LANDING, WORKTREES, is_inside
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -47,7 +47,7 @@ class Repository:
     def __init__(self, root: Path, *, ignoring: Sequence[str] = ()) -> None:
         self.root = root.resolve()
         self.git = Git(self.root)
-        self.folder = self.root / ".orchestration" / "worktrees"
+        self.folder = self.root / WORKTREES
         self._ignoring = tuple(ignoring)
         self._is_checked = False
 
@@ -59,7 +59,7 @@ class Repository:
     @property
     def intent_file(self) -> Path:
         """Where it is written down which merge is being put in place."""
-        return self.folder / "landing.json"
+        return self.root / LANDING
 
     async def check(self) -> None:
         """Refuse a root that is not the top of an ordinary repository of its own; looks once.

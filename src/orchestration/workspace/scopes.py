@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["WORKTREES", "check_scope", "fixed_folder", "is_inside", "overlap"]
+__all__ = ["LANDING", "WORKTREES", "check_scope", "fixed_folder", "is_inside", "overlap"]
 
 WORKTREES = ".orchestration/worktrees"  # below the root
+LANDING = f"{WORKTREES}/landing.json"  # there while a merge is being put into the root's files
 
 _MANY: Final = "**"  # any number of parts of a path; among the letters of one part, any number of letters
 _ANY: Final = ""  # one letter, whichever; others stand for themselves

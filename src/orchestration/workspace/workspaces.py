@@ -24,14 +24,14 @@ __all__ = ["Workspaces", "recover"]
 async def recover(root: Path) -> None:
     """Finish a merge into the root's files that a killed process had begun. Opening and merging do so, too.
 
+    There is one to be finished only where the file `LANDING` is.
+
     Raises:
         WorkspaceError: if it cannot be finished; it is tried again next time.
 
     """
-    repository = Repository(root)
-    if await asyncio.to_thread(repository.intent_file.exists):
-        async with repository.turn():
-            pass
+    async with Repository(root).turn():
+        pass
 
 
 class Workspaces:
