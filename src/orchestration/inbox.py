@@ -18,6 +18,7 @@ import msgspec
 
 from orchestration.answer import form_of
 from orchestration.errors import OrchestrationError
+from orchestration.graph import dependents, downstream
 from orchestration.orchestrator import state_path
 from orchestration.task import TaskStatus
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestration.orchestrator import ProjectOrchestrator
-    from orchestration.run_state import TaskState
+    from orchestration.run_state import RunState, TaskState
 
 __all__ = ["Inbox", "Reply", "Request", "RequestError", "apply", "ask", "inbox_path", "serve"]
 
@@ -265,7 +266,8 @@ async def _apply(orchestrator: ProjectOrchestrator, request: Request) -> Reply:
             return Reply(message=f"{task_id!r} is cancelled; {what_next}", task_ids=changed)
         case "reset":
             again = orchestrator.reset(task_id)
-            return Reply(message=f"runs again: {', '.join(again)}", task_ids=tuple(again))
+            said = f"runs again: {', '.join(again)}{_left_alone(orchestrator.state, task_id)}"
+            return Reply(message=said, task_ids=tuple(again))
         case _:
             raise RequestError(f"{request.command!r} is asked of a run, and none is going on")
 
@@ -305,6 +307,13 @@ def _what_next(before: TaskState, after: TaskState) -> str:
     if after.claim is not None:
         return "what was done for it is kept, and the next run goes on with that"
     return "the next run tries it again"
+
+
+def _left_alone(state: RunState, task_id: str) -> str:
+    """Say which tasks after a reset one stay as they are: a person has to find out first whether they happened."""
+    later = downstream([task_id], dependents({each.task.task_id: state.edges_of(each) for each in state.unordered()}))
+    doubtful = [repr(name) for name in later if name in state.tasks and state.tasks[name].cause == "effect"]
+    return f"; {', '.join(doubtful)} not: say first whether it happened" if doubtful else ""
 
 
 def _said(known: TaskState, sentences: dict[str, str]) -> str:

@@ -228,6 +228,17 @@ class TestApplying:
             assert "waits for your word on whether it happened. If it has: `orchestrate approve pay`" in reply.error
             assert orchestrator.get_task("pay").status is TaskStatus.NEEDS_REVIEW
 
+    async def test_a_reset_names_what_comes_after_it_and_waits_for_a_persons_word(self):
+        async with ProjectOrchestrator() as orchestrator:
+            orchestrator.add_task(AgentTask("bill", "bill"))
+            orchestrator.add_task(AgentTask("pay", "pay", effects="once", dependencies=("bill",)))
+            orchestrator.complete_task("bill")
+            orchestrator.start_task("pay")
+            orchestrator.fail_task("pay", "exit code 1")
+            reply = await apply(orchestrator, Request(command="reset", task_id="bill"))
+            assert reply.message == "runs again: bill; 'pay' not: say first whether it happened"
+            assert reply.task_ids == ("bill",)
+
     async def test_work_that_is_kept_is_not_promised_to_be_tried_again(self):
         async with ProjectOrchestrator(executor=Working()) as orchestrator, asyncio.TaskGroup() as group:
             orchestrator.add_task(AgentTask("pay", "pay", effects="once", checks=(Check(matches="receipt"),)))
